@@ -1,0 +1,4 @@
+drop table dead_letters;
+drop table job_history;
+drop table jobs;
+drop table workers;

@@ -1,0 +1,3 @@
+drop table inbox;
+drop table event_log;
+drop table outbox;

@@ -1,0 +1,3 @@
+drop table gateway_events;
+drop table effects;
+drop table payments;

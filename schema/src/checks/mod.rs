@@ -1,0 +1,81 @@
+//! Invariants, asked of the database itself: what must hold at any moment, and what must be empty when all is quiet.
+
+use diesel::{
+    QueryResult, QueryableByName,
+    sql_types::{BigInt, Bool, Text},
+};
+use diesel_async::RunQueryDsl;
+
+use crate::{Conn, sql::sql};
+
+/// One invariant and what was found.
+#[derive(Debug, Clone, QueryableByName)]
+pub struct Check {
+    /// Stable name.
+    #[diesel(sql_type = Text)]
+    pub name: String,
+    /// Rows that break it, or that are left to do.
+    #[diesel(sql_type = BigInt)]
+    pub found: i64,
+    /// Whether it must hold at any moment; the others are zero once all work is done.
+    #[diesel(sql_type = Bool)]
+    pub always: bool,
+    /// What it says.
+    #[diesel(sql_type = Text)]
+    pub detail: String,
+}
+
+const CHECKS: &str = "
+select 'stock_ledger_sums' as name, count(*) as found, true as always,
+       'levels whose ledger does not sum to on hand and reserved' as detail
+from stock_levels l
+left join (select variant_id, location_id, sum(on_hand_delta) as on_hand, sum(reserved_delta) as reserved
+           from stock_ledger group by 1, 2) s using (variant_id, location_id)
+where l.on_hand <> coalesce(s.on_hand, 0) or l.reserved <> coalesce(s.reserved, 0)
+union all
+select 'stock_oversold', count(*), true, 'levels with more reserved or sold than there is'
+from stock_levels where not backorder and (on_hand < 0 or reserved > on_hand)
+union all
+select 'order_totals', count(*), true, 'orders whose lines do not sum to their subtotal'
+from orders o join (select order_id, sum(total) as total from order_lines group by 1) l on l.order_id = o.id
+where l.total <> o.subtotal
+union all
+select 'confirmed_without_money', count(*), true, 'confirmed orders whose captured money is not their total'
+from orders o where o.status in ('confirmed', 'processing', 'shipped', 'delivered')
+  and o.total <> coalesce((select sum(p.captured - p.refunded) from payments p where p.order_id = o.id), 0)
+union all
+select 'cancelled_with_money', count(*), true, 'cancelled orders that still hold money'
+from orders o where o.status = 'cancelled'
+  and exists (select 1 from payments p where p.order_id = o.id and p.captured > p.refunded)
+union all
+select 'cancelled_with_stock', count(*), true, 'cancelled orders that still hold stock'
+from orders o where o.status = 'cancelled'
+  and (select coalesce(sum(reserved_delta), 0) from stock_ledger s
+       where s.order_id = o.id and s.kind in ('reservation', 'sale', 'release')) <> 0
+union all
+select 'confirmed_without_stock', count(*), true, 'confirmed orders whose sold pieces are not their lines'
+from orders o where o.status in ('confirmed', 'processing', 'shipped', 'delivered')
+  and (select coalesce(-sum(on_hand_delta), 0) from stock_ledger s where s.order_id = o.id and s.kind = 'sale')
+      <> (select sum(quantity) from order_lines l where l.order_id = o.id)
+union all
+select 'handled_twice', count(*), true, 'order confirmations mailed more than once'
+from (select 1 from mails where template = 'order_confirmed' group by correlation_id having count(*) > 1) t
+union all
+select 'orders_pending', count(*), false, 'orders whose checkout is under way' from orders where status = 'pending'
+union all
+select 'jobs_live', count(*), false, 'jobs waiting or running' from jobs
+union all
+select 'dead_letters', count(*), false, 'jobs that somebody must look at' from dead_letters
+union all
+select 'outbox_pending', count(*), false, 'events not handed on yet' from outbox
+union all
+select 'effects_open', count(*), false, 'calls to the outside whose end is not known' from effects where state = 'started'
+union all
+select 'confirmed_without_mail', count(*), false, 'confirmed orders whose confirmation was not sent'
+from orders o where o.confirmed_at is not null and not exists (
+    select 1 from mails m where m.correlation_id = o.id and m.template = 'order_confirmed' and m.status = 'sent')";
+
+/// Runs every check in one statement, so that all see the same moment.
+pub async fn run(conn: &mut Conn) -> QueryResult<Vec<Check>> {
+    sql(CHECKS).load(conn).await
+}

@@ -1,0 +1,116 @@
+//! What the job that reads a file writes about it.
+
+use diesel::{
+    QueryResult,
+    sql_types::{Array, BigInt, Text, Uuid as SqlUuid},
+};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use super::RowError;
+use crate::{Conn, sql};
+
+/// What a row came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowOutcome {
+    /// It made something new.
+    Created,
+    /// It changed something.
+    Updated,
+    /// It said what was known.
+    Unchanged,
+    /// It cannot be used.
+    Refused {
+        /// The column.
+        field: &'static str,
+        /// What stood there.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Rows by outcome.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Rows of the file passed, blank ones included, the header not.
+    pub done: i64,
+    /// Rows that made something new.
+    pub created: i64,
+    /// Rows that changed something.
+    pub updated: i64,
+    /// Rows that said what was known.
+    pub unchanged: i64,
+    /// Rows that cannot be used.
+    pub failed: i64,
+}
+
+/// Says that the job is at it; `false` if the import is over.
+pub async fn start(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
+    // A failed import starts again when somebody retries its job.
+    let started =
+        sql("update imports set status = 'running', started_at = coalesce(started_at, now()), error = null,
+             finished_at = null
+         where id = $1 and status <> 'completed'")
+        .bind::<SqlUuid, _>(id)
+        .execute(conn)
+        .await?;
+    Ok(started == 1)
+}
+
+/// Moves the resume point from `from` to `to`, in the transaction that wrote the rows between; `false` if it is not at
+/// `from`, so that the rows must not be written again.
+pub async fn checkpoint(conn: &mut Conn, id: Uuid, from: i64, to: i64, counts: &Counts) -> QueryResult<bool> {
+    let moved = sql(
+        "update imports set byte_offset = $3, rows_done = rows_done + $4, rows_created = rows_created + $5,
+             rows_updated = rows_updated + $6, rows_unchanged = rows_unchanged + $7, rows_failed = rows_failed + $8
+         where id = $1 and byte_offset = $2 and status = 'running'",
+    )
+    .bind::<SqlUuid, _>(id)
+    .bind::<BigInt, _>(from)
+    .bind::<BigInt, _>(to)
+    .bind::<BigInt, _>(counts.done)
+    .bind::<BigInt, _>(counts.created)
+    .bind::<BigInt, _>(counts.updated)
+    .bind::<BigInt, _>(counts.unchanged)
+    .bind::<BigInt, _>(counts.failed)
+    .execute(conn)
+    .await?;
+    Ok(moved == 1)
+}
+
+/// Writes what was wrong with rows.
+pub async fn insert_errors(conn: &mut Conn, id: Uuid, errors: &[RowError]) -> QueryResult<()> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    sql("insert into import_errors (import_id, row_number, field, value, reason)
+         select $1, * from unnest($2, $3, $4, $5) on conflict do nothing")
+    .bind::<SqlUuid, _>(id)
+    .bind::<Array<BigInt>, _>(errors.iter().map(|e| e.row_number).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(errors.iter().map(|e| e.value.as_str()).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(errors.iter().map(|e| e.reason.as_str()).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Says that every row is in, or reported.
+pub async fn complete(conn: &mut Conn, id: Uuid) -> QueryResult<()> {
+    sql("update imports set status = 'completed', finished_at = now() where id = $1 and status = 'running'")
+        .bind::<SqlUuid, _>(id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Says why the file as a whole cannot be used; rows that are in stay in.
+pub async fn fail(conn: &mut Conn, id: Uuid, error: &str) -> QueryResult<()> {
+    sql("update imports set status = 'failed', error = $2, finished_at = now() where id = $1 and status <> 'completed'")
+        .bind::<SqlUuid, _>(id)
+        .bind::<Text, _>(error)
+        .execute(conn)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! Waybill's data: diesel tables, domain types that cannot hold an illegal state, and one module of rows and queries
+//! per aggregate. Uses no other crate of the workspace.
+
+pub mod carts;
+pub mod catalogue;
+pub mod checks;
+pub mod db;
+pub mod domain;
+pub mod effects;
+pub mod idempotency;
+pub mod imports;
+pub mod inventory;
+pub mod mails;
+pub mod orders;
+pub mod payments;
+pub mod schedules;
+pub mod search;
+pub mod sql;
+pub mod system;
+pub mod tables;
+pub mod trail;
+pub mod users;
+pub mod webhooks;
+
+pub use db::{Conn, Pool};
+pub use domain::{
+    currency::Currency,
+    email::Email,
+    ids::new_id,
+    money::{Money, UnitPrice},
+    order_status::{CheckoutStep, OrderStatus},
+    payment_status::PaymentStatus,
+    quantity::Quantity,
+    sku::Sku,
+};
+pub use sql::sql;

@@ -1,0 +1,213 @@
+//! Schedules as rows, and the record of their fires.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    QueryResult, QueryableByName,
+    sql_types::{Array, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
+};
+use diesel_async::RunQueryDsl;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{Conn, sql::sql};
+
+crate::text_enum! {
+    /// What happens to times that passed while no scheduler ran.
+    pub enum Missed {
+        /// They are forgotten.
+        Skip = "skip",
+        /// They fire once together.
+        Once = "once",
+        /// Each fires, the newest `missed_limit` of them.
+        All = "all",
+    }
+}
+
+crate::text_enum! {
+    /// What happens when the job of the last time still lives.
+    pub enum Overlap {
+        /// This time is left out.
+        Skip = "skip",
+        /// Both run.
+        Allow = "allow",
+    }
+}
+
+/// A schedule.
+#[derive(Debug, Clone, QueryableByName)]
+pub struct ScheduleRow {
+    /// Its permanent name.
+    #[diesel(sql_type = Text)]
+    pub name: String,
+    /// `code` or `api`.
+    #[diesel(sql_type = Text)]
+    pub origin: String,
+    /// `every 30s` or cron fields.
+    #[diesel(sql_type = Text)]
+    pub spec: String,
+    /// IANA time zone of cron fields.
+    #[diesel(sql_type = Text)]
+    pub time_zone: String,
+    /// Policy for missed times.
+    #[diesel(sql_type = Text)]
+    pub missed: Missed,
+    /// Most missed times that fire under [`Missed::All`].
+    #[diesel(sql_type = Integer)]
+    pub missed_limit: i32,
+    /// Policy for overlaps.
+    #[diesel(sql_type = Text)]
+    pub overlap: Overlap,
+    /// Whether it rests.
+    #[diesel(sql_type = Bool)]
+    pub paused: bool,
+    /// The job's kind.
+    #[diesel(sql_type = Text)]
+    pub kind: String,
+    /// The payload's version.
+    #[diesel(sql_type = SmallInt)]
+    pub version: i16,
+    /// The job's queue.
+    #[diesel(sql_type = Text)]
+    pub queue: String,
+    /// The job's attempts.
+    #[diesel(sql_type = SmallInt)]
+    pub max_attempts: i16,
+    /// The job's arguments.
+    #[diesel(sql_type = Jsonb)]
+    pub payload: Value,
+    /// The next time.
+    #[diesel(sql_type = Timestamptz)]
+    pub next_at: DateTime<Utc>,
+    /// The last time that fired.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub last_at: Option<DateTime<Utc>>,
+    /// The job of the last time.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub last_job_id: Option<Uuid>,
+}
+
+macro_rules! columns {
+    () => {
+        "name, origin, spec, time_zone, missed, missed_limit, overlap, paused, kind, version, queue, max_attempts,
+         payload, next_at, last_at, last_job_id"
+    };
+}
+
+/// Every schedule, by name.
+pub async fn all(conn: &mut Conn) -> QueryResult<Vec<ScheduleRow>> {
+    sql(concat!("select ", columns!(), " from schedules order by name")).load(conn).await
+}
+
+/// Up to ten due schedules, locked until the transaction ends; others' locks are passed over, so any number of schedulers
+/// may ask at once.
+pub async fn lock_due(conn: &mut Conn) -> QueryResult<Vec<ScheduleRow>> {
+    sql(concat!(
+        "select ",
+        columns!(),
+        " from schedules where not paused and next_at <= now() order by next_at limit 10 for update skip locked"
+    ))
+    .load(conn)
+    .await
+}
+
+/// Writes a schedule that the code declares. Its times are kept when its spec has not changed, so that a restart neither
+/// forgets a missed time nor fires one twice; an operator's pause is kept always.
+pub async fn declare(conn: &mut Conn, row: &ScheduleRow) -> QueryResult<()> {
+    sql("insert into schedules (name, origin, spec, time_zone, missed, missed_limit, overlap, kind, version, queue,
+                                max_attempts, payload, next_at)
+         values ($1, 'code', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         on conflict (name) do update set
+             spec = excluded.spec, time_zone = excluded.time_zone, missed = excluded.missed,
+             missed_limit = excluded.missed_limit, overlap = excluded.overlap, kind = excluded.kind,
+             version = excluded.version, queue = excluded.queue, max_attempts = excluded.max_attempts,
+             payload = excluded.payload, updated_at = now(),
+             next_at = case when (schedules.spec, schedules.time_zone) = (excluded.spec, excluded.time_zone)
+                            then schedules.next_at else excluded.next_at end
+         where (schedules.spec, schedules.time_zone, schedules.missed, schedules.missed_limit, schedules.overlap,
+                schedules.kind, schedules.version, schedules.queue, schedules.max_attempts, schedules.payload)
+            is distinct from
+               (excluded.spec, excluded.time_zone, excluded.missed, excluded.missed_limit, excluded.overlap,
+                excluded.kind, excluded.version, excluded.queue, excluded.max_attempts, excluded.payload)")
+    .bind::<Text, _>(&row.name)
+    .bind::<Text, _>(&row.spec)
+    .bind::<Text, _>(&row.time_zone)
+    .bind::<Text, _>(row.missed)
+    .bind::<Integer, _>(row.missed_limit)
+    .bind::<Text, _>(row.overlap)
+    .bind::<Text, _>(&row.kind)
+    .bind::<SmallInt, _>(row.version)
+    .bind::<Text, _>(&row.queue)
+    .bind::<SmallInt, _>(row.max_attempts)
+    .bind::<Jsonb, _>(&row.payload)
+    .bind::<Timestamptz, _>(row.next_at)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Removes schedules of the code that the code no longer declares.
+pub async fn forget_undeclared(conn: &mut Conn, declared: &[&str]) -> QueryResult<usize> {
+    sql("delete from schedules where origin = 'code' and name <> all($1)")
+        .bind::<Array<Text>, _>(declared)
+        .execute(conn)
+        .await
+}
+
+/// Records that a time fires; `false` if it has fired before.
+pub async fn record_fire(
+    conn: &mut Conn,
+    name: &str,
+    fire_at: DateTime<Utc>,
+    job_id: Option<Uuid>,
+) -> QueryResult<bool> {
+    let fresh = sql(
+        "insert into schedule_fires (schedule, fire_at, job_id) values ($1, $2, $3) on conflict do nothing",
+    )
+    .bind::<Text, _>(name)
+    .bind::<Timestamptz, _>(fire_at)
+    .bind::<Nullable<SqlUuid>, _>(job_id)
+    .execute(conn)
+    .await?;
+    Ok(fresh == 1)
+}
+
+/// Moves a schedule on: its next time, and the last one if it fired.
+pub async fn advance(
+    conn: &mut Conn,
+    name: &str,
+    next_at: DateTime<Utc>,
+    fired: Option<(DateTime<Utc>, Uuid)>,
+) -> QueryResult<()> {
+    sql("update schedules set next_at = $2, last_at = coalesce($3, last_at), last_job_id = coalesce($4, last_job_id)
+         where name = $1")
+    .bind::<Text, _>(name)
+    .bind::<Timestamptz, _>(next_at)
+    .bind::<Nullable<Timestamptz>, _>(fired.map(|f| f.0))
+    .bind::<Nullable<SqlUuid>, _>(fired.map(|f| f.1))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+#[derive(QueryableByName)]
+struct Lives {
+    #[diesel(sql_type = Bool)]
+    lives: bool,
+}
+
+/// Whether a job still waits or runs.
+pub async fn job_lives(conn: &mut Conn, job_id: Uuid) -> QueryResult<bool> {
+    let answer: Lives = sql("select exists (select 1 from jobs where id = $1) as lives")
+        .bind::<SqlUuid, _>(job_id)
+        .get_result(conn)
+        .await?;
+    Ok(answer.lives)
+}
+
+/// Forgets fires older than `keep_days`; their times cannot come again.
+pub async fn forget_fires(conn: &mut Conn, keep_days: i32) -> QueryResult<usize> {
+    sql("delete from schedule_fires where fired_at < now() - make_interval(days => $1)")
+        .bind::<Integer, _>(keep_days)
+        .execute(conn)
+        .await
+}

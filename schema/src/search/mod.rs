@@ -1,0 +1,4 @@
+//! Rows and queries of search.
+
+pub mod index;
+pub mod query;

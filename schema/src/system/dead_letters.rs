@@ -1,0 +1,119 @@
+//! Dead letters: jobs that somebody must decide about.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    OptionalExtension, QueryResult, QueryableByName,
+    sql_types::{BigInt, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
+};
+use diesel_async::RunQueryDsl;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{Conn, sql};
+
+/// A dead letter.
+#[derive(Debug, Clone, QueryableByName)]
+pub struct DeadLetterRow {
+    /// The job's id.
+    #[diesel(sql_type = SqlUuid)]
+    pub id: Uuid,
+    /// Its kind.
+    #[diesel(sql_type = Text)]
+    pub kind: String,
+    /// Its queue.
+    #[diesel(sql_type = Text)]
+    pub queue: String,
+    /// Attempts made.
+    #[diesel(sql_type = SmallInt)]
+    pub attempt: i16,
+    /// Attempts it might have had.
+    #[diesel(sql_type = SmallInt)]
+    pub max_attempts: i16,
+    /// Times it was snoozed.
+    #[diesel(sql_type = Integer)]
+    pub snoozes: i32,
+    /// Its arguments.
+    #[diesel(sql_type = Jsonb)]
+    pub payload: Value,
+    /// Attempts and how each failed.
+    #[diesel(sql_type = Jsonb)]
+    pub failures: Value,
+    /// What it last said of itself.
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    pub progress: Option<Value>,
+    /// The order, import, ... it belongs to.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub correlation_id: Option<Uuid>,
+    /// Enqueued.
+    #[diesel(sql_type = Timestamptz)]
+    pub created_at: DateTime<Utc>,
+    /// Given up.
+    #[diesel(sql_type = Timestamptz)]
+    pub died_at: DateTime<Utc>,
+    /// Why.
+    #[diesel(sql_type = Text)]
+    pub reason: String,
+}
+
+/// Filters of a list; `None` does not filter.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only of this kind.
+    pub kind: Option<String>,
+    /// Only of this queue.
+    pub queue: Option<String>,
+    /// Only those after this one in the list: the cursor.
+    pub after: Option<(DateTime<Utc>, Uuid)>,
+}
+
+macro_rules! columns {
+    () => {
+        "id, kind, queue, attempt, max_attempts, snoozes, payload, failures, progress, correlation_id, created_at, died_at,
+         reason"
+    };
+}
+
+/// Dead letters, the newest first.
+pub async fn list(conn: &mut Conn, filter: &Filter, limit: i64) -> QueryResult<Vec<DeadLetterRow>> {
+    sql(concat!(
+        "select ",
+        columns!(),
+        " from dead_letters
+          where ($1::text is null or kind = $1) and ($2::text is null or queue = $2)
+            and ($3::timestamptz is null or (died_at, id) < ($3, $4))
+          order by died_at desc, id desc limit $5"
+    ))
+    .bind::<Nullable<Text>, _>(filter.kind.as_deref())
+    .bind::<Nullable<Text>, _>(filter.queue.as_deref())
+    .bind::<Nullable<Timestamptz>, _>(filter.after.map(|(died_at, _)| died_at))
+    .bind::<Nullable<SqlUuid>, _>(filter.after.map(|(_, id)| id))
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await
+}
+
+/// One dead letter.
+pub async fn find(conn: &mut Conn, id: Uuid) -> QueryResult<Option<DeadLetterRow>> {
+    sql(concat!("select ", columns!(), " from dead_letters where id = $1"))
+        .bind::<SqlUuid, _>(id)
+        .get_result(conn)
+        .await
+        .optional()
+}
+
+/// Puts a dead letter into the history as discarded; `false` if there is no such one (any more).
+pub async fn discard(conn: &mut Conn, id: Uuid, actor: &str) -> QueryResult<bool> {
+    let moved = sql("with letter as (delete from dead_letters where id = $1 returning *)
+         insert into job_history (id, kind, version, queue, priority, state, attempt, max_attempts, snoozes, claim,
+                                  worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id,
+                                  traceparent, payload, progress, failures, created_at, reason)
+         select id, kind, version, queue, priority, 'discarded', attempt, max_attempts, snoozes, claim, worker_id,
+                claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent, payload,
+                progress, failures, created_at, 'discarded by ' || $2 || '; was: ' || reason
+         from letter")
+    .bind::<SqlUuid, _>(id)
+    .bind::<Text, _>(actor)
+    .execute(conn)
+    .await?;
+    Ok(moved == 1)
+}
