@@ -1,0 +1,102 @@
+//! What a handler knows of the job it runs.
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{BigInt, Bool, Jsonb, Nullable, Uuid as SqlUuid};
+use diesel::{OptionalExtension, QueryableByName};
+use diesel_async::RunQueryDsl;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use waybill_schema::{Conn, Pool};
+
+use crate::contract::{Failure, Finished};
+
+/// The claimed job, the pool, and the signal to stop.
+#[derive(Clone)]
+pub struct JobContext {
+    /// The job's id.
+    pub id: Uuid,
+    /// Its permanent kind.
+    pub kind: String,
+    /// This attempt, from 1.
+    pub attempt: i16,
+    /// Attempts before it becomes a dead letter.
+    pub max_attempts: i16,
+    /// Fencing token of this claim.
+    pub claim: i64,
+    /// Times it was snoozed.
+    pub snoozes: i32,
+    /// The aggregate whose trail it belongs to.
+    pub correlation_id: Option<Uuid>,
+    /// When it was enqueued.
+    pub created_at: DateTime<Utc>,
+    /// Connections.
+    pub pool: Pool,
+    /// Cancelled at the timeout, at shutdown's deadline, and when this process can no longer prove it lives.
+    pub cancelled: CancellationToken,
+}
+
+/// The claim is no longer ours: another worker has the job, or it is over. Whatever the transaction did must roll back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this attempt no longer holds the job")]
+pub struct ClaimLost;
+
+#[derive(QueryableByName)]
+struct Held {
+    #[diesel(sql_type = Bool)]
+    held: bool,
+}
+
+impl JobContext {
+    /// Refuses to go on unless this attempt still holds the job, and keeps it so until the transaction on `conn` ends.
+    /// Call it first in every transaction of a handler that does not end in [`finish`](Self::finish).
+    pub async fn guard(&self, conn: &mut Conn) -> Result<(), Failure> {
+        let held: Option<Held> = waybill_schema::sql(
+            "select true as held from jobs where id = $1 and claim = $2 and state = 'running' for share",
+        )
+        .bind::<SqlUuid, _>(self.id)
+        .bind::<BigInt, _>(self.claim)
+        .get_result(conn)
+        .await
+        .optional()?;
+        match held {
+            Some(Held { held: true }) => Ok(()),
+            _ => Err(ClaimLost.into()),
+        }
+    }
+
+    /// Completes the job inside the transaction on `conn`: what the handler wrote there and the completion commit
+    /// together. Return the answer as [`crate::Outcome::Finished`] after the commit.
+    pub async fn finish(&self, conn: &Conn, result: Option<Value>) -> Result<Finished, Failure> {
+        let moved = waybill_schema::sql(
+            "with gone as (
+                 delete from jobs where id = $1 and claim = $2 and state = 'running' returning *)
+             insert into job_history (id, kind, version, queue, priority, state, attempt, max_attempts, snoozes, claim,
+                 worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent,
+                 payload, progress, failures, created_at, finished_at, result)
+             select id, kind, version, queue, priority, 'done', attempt, max_attempts, snoozes, claim,
+                 worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent,
+                 payload, progress, failures, created_at, clock_timestamp(), $3
+             from gone",
+        )
+        .bind::<SqlUuid, _>(self.id)
+        .bind::<BigInt, _>(self.claim)
+        .bind::<Nullable<Jsonb>, _>(result)
+        .execute(&mut &*conn)
+        .await?;
+        if moved == 1 { Ok(Finished(())) } else { Err(ClaimLost.into()) }
+    }
+
+    /// Records progress for the job's owner. Best called a few times a second at most.
+    pub async fn progress(&self, conn: &mut Conn, progress: &Value) -> Result<(), Failure> {
+        let updated = waybill_schema::sql(
+            "update jobs set progress = $3 where id = $1 and claim = $2 and state = 'running'",
+        )
+        .bind::<SqlUuid, _>(self.id)
+        .bind::<BigInt, _>(self.claim)
+        .bind::<Jsonb, _>(progress)
+        .execute(conn)
+        .await?;
+        if updated == 1 { Ok(()) } else { Err(ClaimLost.into()) }
+    }
+}

@@ -1,0 +1,287 @@
+//! The Postgres consumer of a pipeline: events that came as jobs, because there is no broker or because they failed.
+//!
+//! A claim takes at most one job per partition key, the first, so a batch holds one event per aggregate.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use diesel::QueryResult;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+use uuid::Uuid;
+use waybill_schema::{Conn, Pool};
+
+use super::{
+    effect::{Away, Left, Stage},
+    hand_back,
+    item::{self, Item, Place, Ticket},
+    meter,
+};
+use crate::{
+    contract::{Failure, Policy},
+    postgres::{Claimed, Hints, PutBack, Resolution, bury, claim, put_back},
+    queues,
+    runtime::after_failure,
+};
+
+/// Pause while the database is away; doubles from the first to the second.
+const AWAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Jobs of a pipeline that this process holds.
+#[derive(Clone, Default)]
+struct InHand(Arc<Mutex<HashMap<Uuid, i64>>>);
+
+impl InHand {
+    fn change<T>(&self, change: impl FnOnce(&mut HashMap<Uuid, i64>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Jobs claimed together. Dropped unsettled, they are no longer in hand and the source hands them back.
+pub(crate) struct JobBatch {
+    jobs: Vec<Claimed>,
+    in_hand: InHand,
+    /// Frees the source to claim again.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for JobBatch {
+    fn drop(&mut self) {
+        self.in_hand.change(|held| {
+            for job in &self.jobs {
+                if held.get(&job.id) == Some(&job.claim) {
+                    held.remove(&job.id);
+                }
+            }
+        });
+    }
+}
+
+/// Claims event jobs of a pipeline, a batch at a time and only when the one before is settled.
+#[derive(Clone)]
+pub(crate) struct JobSource {
+    pub pool: Pool,
+    pub pipeline: &'static str,
+    pub max_batch: usize,
+    pub poll: (Duration, Duration),
+    /// In whose name to claim.
+    pub worker: watch::Receiver<Option<Uuid>>,
+    /// Says when there is work; polling finds it otherwise.
+    pub hints: Option<Hints>,
+}
+
+impl JobSource {
+    /// Sends batches until `stop`; then hands back what nobody has settled.
+    pub(crate) async fn run(mut self, out: mpsc::Sender<JobBatch>, stop: CancellationToken) {
+        let queue = queues::pipeline_queue(self.pipeline);
+        let places = Arc::new(Semaphore::new(1));
+        let in_hand = InHand::default();
+        let mut hints = self.hints.as_ref().map(Hints::subscribe);
+        let mut pause = self.poll.0;
+        // A claim whose answer was lost may have been made, and a batch may have been dropped.
+        let mut strays = true;
+        loop {
+            let place = tokio::select! {
+                () = stop.cancelled() => break,
+                place = Arc::clone(&places).acquire_owned() => place,
+            };
+            let Ok(place) = place else { break };
+            let Some(worker) = self.identity(&stop).await else { break };
+            let claimed = self.claim(&queue, worker, &in_hand, &mut strays).await;
+            let found = claimed.as_ref().map_or(0, Vec::len);
+            match claimed {
+                Ok(jobs) if !jobs.is_empty() => {
+                    pause = self.poll.0;
+                    in_hand.change(|held| held.extend(jobs.iter().map(|job| (job.id, job.claim))));
+                    let batch = JobBatch { jobs, in_hand: in_hand.clone(), _place: place };
+                    if out.send(batch).await.is_err() {
+                        break;
+                    }
+                }
+                Ok(_) => drop(place),
+                Err(Away) => {
+                    strays = true;
+                    pause = pause.max(AWAY.0);
+                }
+            }
+            // A full claim says that there is more; so may a short one be, as it takes one job per key.
+            if found == 0 {
+                wait(&queue, pause, &mut hints, &stop).await;
+                pause = (pause * 2).min(self.poll.1);
+            }
+        }
+        // Until the last batch is settled or dropped.
+        let _ = places.acquire().await;
+        drop(out);
+        self.hand_back(&queue, &in_hand).await;
+    }
+
+    /// The name to claim in, once there is one.
+    async fn identity(&mut self, stop: &CancellationToken) -> Option<Uuid> {
+        tokio::select! {
+            () = stop.cancelled() => None,
+            worker = self.worker.wait_for(Option::is_some) => worker.ok().and_then(|worker| *worker),
+        }
+    }
+
+    async fn claim(
+        &self,
+        queue: &str,
+        worker: Uuid,
+        in_hand: &InHand,
+        strays: &mut bool,
+    ) -> Result<Vec<Claimed>, Away> {
+        let mut conn = self.pool.get().await.map_err(|_| Away)?;
+        if *strays {
+            let held = in_hand.change(|held| held.keys().copied().collect::<Vec<_>>());
+            hand_back::strays(&mut conn, queue, worker, &held).await.map_err(away)?;
+            *strays = false;
+        }
+        claim(&mut conn, queue, worker, self.max_batch).await.map_err(away)
+    }
+
+    async fn hand_back(&self, queue: &str, in_hand: &InHand) {
+        let Some(worker) = *self.worker.borrow() else { return };
+        let held = in_hand.change(|held| held.keys().copied().collect::<Vec<_>>());
+        let handed = async {
+            let mut conn = self.pool.get().await.map_err(|error| error.to_string())?;
+            hand_back::strays(&mut conn, queue, worker, &held).await.map_err(|error| error.to_string())
+        };
+        if let Err(error) = handed.await {
+            tracing::warn!(queue, error, "event jobs not handed back, others take them over");
+        }
+    }
+}
+
+/// Until a hint for the queue, or the pause is over.
+async fn wait(
+    queue: &str,
+    pause: Duration,
+    hints: &mut Option<tokio::sync::broadcast::Receiver<String>>,
+    stop: &CancellationToken,
+) {
+    let hinted = async {
+        if let Some(hints) = hints {
+            loop {
+                match hints.recv().await {
+                    Ok(name) if name != queue => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
+                    _ => return,
+                }
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(pause.mul_f64(0.75 + rand::random::<f64>() / 2.0)) => {}
+        () = hinted => {}
+    }
+}
+
+fn away(error: diesel::result::Error) -> Away {
+    tracing::warn!(%error, "event jobs wait for the database");
+    Away
+}
+
+/// Handles batches of event jobs.
+#[derive(Clone)]
+pub(crate) struct JobConsumer {
+    pub stage: Stage,
+    pub policy: Policy,
+    pub stop: CancellationToken,
+}
+
+impl JobConsumer {
+    /// Brings every job of the batch to an end.
+    pub(crate) async fn consume(self: Arc<Self>, batch: JobBatch) {
+        let span = tracing::info_span!(
+            "events",
+            pipeline = self.stage.pipeline.name(),
+            lane = "postgres",
+            events = batch.jobs.len()
+        );
+        self.settle(batch).instrument(span).await;
+    }
+
+    async fn settle(&self, batch: JobBatch) {
+        let (mut pause, mut before) = (AWAY.0, 0);
+        loop {
+            if self.handle(&batch.jobs, before).await.is_ok() {
+                return;
+            }
+            before += 1;
+            tracing::warn!("event jobs wait for the database");
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(AWAY.1);
+        }
+    }
+
+    async fn handle(&self, jobs: &[Claimed], before: u32) -> Result<(), Away> {
+        let name = self.stage.pipeline.name();
+        let (mut items, mut ends) = (Vec::with_capacity(jobs.len()), Vec::new());
+        for job in jobs {
+            let ticket =
+                Ticket { id: job.id, claim: job.claim, attempt: job.attempt, max_attempts: job.max_attempts };
+            match item::read(job.payload.clone()) {
+                Ok(event) => items.push(Item { event, place: Place::Job(ticket) }),
+                Err(error) => {
+                    let failure = Failure::permanent(format!("the event cannot be read: {error}"));
+                    ends.push((ticket, self.resolve(&ticket, failure)));
+                }
+            }
+        }
+        meter::handled(name, self.stage.lane, "unreadable", ends.len());
+        for (item, left) in self.stage.handle(items, before).await? {
+            let Place::Job(ticket) = item.place else { continue };
+            let resolution = match left {
+                Left::Failed(failure) => {
+                    meter::handled(name, self.stage.lane, "failed", 1);
+                    tracing::warn!(event = %item.event.id, attempt = ticket.attempt, error = %failure.message,
+                        "event failed");
+                    self.resolve(&ticket, failure)
+                }
+                Left::Behind => Resolution::HAND_BACK,
+            };
+            ends.push((ticket, resolution));
+        }
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let mut conn = self.stage.pool.get().await.map_err(|_| Away)?;
+        store(&mut conn, ends).await.map_err(away)
+    }
+
+    fn resolve(&self, ticket: &Ticket, failure: Failure) -> Resolution {
+        after_failure(ticket.attempt, ticket.max_attempts, &self.policy, "failed", failure)
+    }
+}
+
+/// Makes ends durable; those of lost claims change nothing.
+async fn store(conn: &mut Conn, ends: Vec<(Ticket, Resolution)>) -> QueryResult<()> {
+    let (mut back, mut dead) = (Vec::new(), Vec::new());
+    for (Ticket { id, claim, .. }, resolution) in ends {
+        match resolution {
+            Resolution::Back { delay, refund, snooze, entry } => {
+                back.push(PutBack { id, claim, delay, refund, snooze, entry });
+            }
+            Resolution::Dead { entry, reason } => dead.push((id, claim, entry, reason)),
+            // A failed or unread event is never over.
+            Resolution::Over(_) => {}
+        }
+    }
+    if !back.is_empty() {
+        put_back(conn, &back).await?;
+    }
+    if !dead.is_empty() {
+        bury(conn, &dead).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! The worker's row.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::{OptionalExtension, QueryResult, QueryableByName};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+use waybill_schema::Conn;
+
+/// What a worker says of itself.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// `worker`, or what else claims jobs.
+    pub service: String,
+    /// Version of the binary.
+    pub version: String,
+    /// The queues it serves.
+    pub queues: Vec<String>,
+}
+
+/// A worker as operators see it.
+#[derive(Debug, Clone, QueryableByName, serde::Serialize)]
+pub struct WorkerRow {
+    /// New at every start.
+    #[diesel(sql_type = SqlUuid)]
+    pub id: Uuid,
+    /// `worker`, or what else claims jobs.
+    #[diesel(sql_type = Text)]
+    pub service: String,
+    /// Its host.
+    #[diesel(sql_type = Text)]
+    pub host: String,
+    /// Its process there.
+    #[diesel(sql_type = Integer)]
+    pub pid: i32,
+    /// Version of its binary.
+    #[diesel(sql_type = Text)]
+    pub version: String,
+    /// The queues it serves.
+    #[diesel(sql_type = Array<Text>)]
+    pub queues: Vec<String>,
+    /// `running` or `draining`.
+    #[diesel(sql_type = Text)]
+    pub state: String,
+    /// The lane its events come on, if it handles events.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub event_lane: Option<String>,
+    /// When it started.
+    #[diesel(sql_type = Timestamptz)]
+    pub started_at: DateTime<Utc>,
+    /// When it last said that it lives.
+    #[diesel(sql_type = Timestamptz)]
+    pub heartbeat_at: DateTime<Utc>,
+    /// Until when its jobs are its own without another word.
+    #[diesel(sql_type = Timestamptz)]
+    pub lease_until: DateTime<Utc>,
+    /// Jobs it runs now.
+    #[diesel(sql_type = BigInt)]
+    pub running: i64,
+}
+
+/// All workers, the oldest first.
+pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
+    waybill_schema::sql(
+        "select id, service, host, pid, version, queues, w.state, event_lane, started_at, heartbeat_at, lease_until,
+                (select count(*) from jobs j where j.worker_id = w.id and j.state = 'running') as running
+         from workers w order by started_at, id",
+    )
+    .load(conn)
+    .await
+}
+
+#[derive(QueryableByName)]
+struct Answer {
+    #[diesel(sql_type = Bool)]
+    yes: bool,
+}
+
+/// Takes the advisory lock of `key` for as long as the connection lives; false if somebody has it.
+pub(super) async fn lock(conn: &mut Conn, key: i64) -> QueryResult<bool> {
+    let answer: Answer = waybill_schema::sql("select pg_try_advisory_lock($1) as yes")
+        .bind::<BigInt, _>(key)
+        .get_result(conn)
+        .await?;
+    Ok(answer.yes)
+}
+
+/// Writes the row of a new worker.
+pub(super) async fn insert(
+    conn: &mut Conn,
+    id: Uuid,
+    key: i64,
+    lease: Duration,
+    identity: &Identity,
+) -> QueryResult<()> {
+    waybill_schema::sql(
+        "insert into workers (id, service, host, pid, version, queues, lock_key, lease_until)
+         values ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 second')
+         on conflict (id) do update set lock_key = excluded.lock_key, unlocked_at = null,
+             lease_until = excluded.lease_until",
+    )
+    .bind::<SqlUuid, _>(id)
+    .bind::<Text, _>(&identity.service)
+    .bind::<Text, _>(host())
+    .bind::<Integer, _>(i32::try_from(std::process::id()).unwrap_or(i32::MAX))
+    .bind::<Text, _>(&identity.version)
+    .bind::<Array<Text>, _>(&identity.queues)
+    .bind::<BigInt, _>(key)
+    .bind::<Double, _>(lease.as_secs_f64())
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Extends the lease, under a new lock key if the connection is new; false if the row is gone.
+pub(super) async fn extend(
+    conn: &mut Conn,
+    id: Uuid,
+    key: i64,
+    lease: Duration,
+    draining: bool,
+) -> QueryResult<bool> {
+    let row = waybill_schema::sql(
+        "update workers
+         set heartbeat_at = clock_timestamp(), lease_until = clock_timestamp() + $3 * interval '1 second',
+             lock_key = $2, unlocked_at = null, state = case when $4 then 'draining' else state end
+         where id = $1
+         returning true as yes",
+    )
+    .bind::<SqlUuid, _>(id)
+    .bind::<BigInt, _>(key)
+    .bind::<Double, _>(lease.as_secs_f64())
+    .bind::<Bool, _>(draining)
+    .get_result::<Answer>(conn)
+    .await
+    .optional()?;
+    Ok(row.is_some_and(|answer| answer.yes))
+}
+
+/// Removes the row of a worker that holds nothing any more; false while it still holds jobs.
+pub(super) async fn remove(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
+    let answer: Answer = waybill_schema::sql(
+        "with gone as (
+             delete from workers w where id = $1
+               and not exists (select from jobs j where j.worker_id = w.id and j.state = 'running'))
+         select not exists (select from jobs where worker_id = $1 and state = 'running') as yes",
+    )
+    .bind::<SqlUuid, _>(id)
+    .get_result(conn)
+    .await?;
+    Ok(answer.yes)
+}
+
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_else(|| "unknown".to_owned())
+}

@@ -1,0 +1,17 @@
+//! Every kind of job, one file each.
+
+mod deliver_webhook;
+mod expire_checkouts;
+mod gateway_event;
+mod maintain;
+mod run_checkout;
+mod run_import;
+mod send_mail;
+
+pub use deliver_webhook::DeliverWebhook;
+pub use expire_checkouts::ExpireCheckouts;
+pub use gateway_event::HandleGatewayEvent;
+pub use maintain::Maintain;
+pub use run_checkout::RunCheckout;
+pub use run_import::RunImport;
+pub use send_mail::SendMail;

@@ -1,0 +1,133 @@
+//! Hints that a queue has work. Polling is the truth; a hint that is lost costs up to a second.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use diesel::sql_types::{Array, Text};
+use diesel_async::RunQueryDsl;
+use tokio::sync::{broadcast, mpsc};
+use waybill_schema::Pool;
+
+/// The channel of LISTEN and NOTIFY; the payload is a queue's name.
+pub const CHANNEL: &str = "waybill_jobs";
+
+/// At most one NOTIFY per queue in this time: commits with a NOTIFY wait for each other, whatever database they are for.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// Hints waiting to be sent or heard. When it overflows, hints are lost, which polling makes good.
+const CAPACITY: usize = 1_024;
+
+/// Hints inside one process: who sends, sends a queue's name; who waits for work, subscribes.
+#[derive(Debug, Clone)]
+pub struct Hints(broadcast::Sender<String>);
+
+impl Default for Hints {
+    fn default() -> Self {
+        Self(broadcast::channel(CAPACITY).0)
+    }
+}
+
+impl Hints {
+    /// Wakes who waits for `queue` in this process.
+    pub fn send(&self, queue: &str) {
+        // The only error is that nobody listens.
+        let _ = self.0.send(queue.to_owned());
+    }
+
+    /// Names of queues with work, of all queues. A lagging receiver must take it that all have work.
+    pub fn subscribe(&self) -> broadcast::Receiver<String> {
+        self.0.subscribe()
+    }
+}
+
+/// Tells every process that a queue has work, at most once per queue in 50 ms, on a connection and in a transaction of its
+/// own. One per process; clones share it. Its task ends with the last clone.
+///
+/// Call [`hint`](Self::hint) after the commit of the transaction that enqueued. Without a hint the job is found by polling.
+#[derive(Debug, Clone)]
+pub struct Notifier {
+    local: Hints,
+    remote: mpsc::Sender<String>,
+}
+
+impl Notifier {
+    /// Starts the task that sends. Must be called inside a tokio runtime.
+    pub fn start(pool: Pool) -> Self {
+        let (remote, queue) = mpsc::channel(CAPACITY);
+        tokio::spawn(send(pool, queue));
+        Self { local: Hints::default(), remote }
+    }
+
+    /// Says that `queue` has work. Never waits, never fails.
+    pub fn hint(&self, queue: &str) {
+        self.local.send(queue);
+        let _ = self.remote.try_send(queue.to_owned());
+    }
+
+    /// The hints of this process.
+    pub fn hints(&self) -> &Hints {
+        &self.local
+    }
+}
+
+async fn send(pool: Pool, mut hinted: mpsc::Receiver<String>) {
+    let mut sent: HashMap<String, Instant> = HashMap::new();
+    let mut waiting: Vec<String> = Vec::new();
+    let mut batch = Vec::new();
+    loop {
+        let due = waiting.iter().filter_map(|queue| sent.get(queue)).min().map(|last| *last + QUIET);
+        tokio::select! {
+            received = hinted.recv_many(&mut batch, CAPACITY) => {
+                if received == 0 { return }
+                for queue in batch.drain(..) {
+                    if !waiting.contains(&queue) {
+                        waiting.push(queue);
+                    }
+                }
+            }
+            () = sleep_until(due) => {}
+        }
+        let now = Instant::now();
+        let (ready, later): (Vec<_>, Vec<_>) = waiting
+            .drain(..)
+            .partition(|queue| sent.get(queue).is_none_or(|last| now.duration_since(*last) >= QUIET));
+        waiting = later;
+        if ready.is_empty() {
+            continue;
+        }
+        if let Err(error) = notify(&pool, &ready).await {
+            tracing::debug!(%error, "hint not sent; workers will find the jobs by polling");
+        }
+        let now = Instant::now();
+        for queue in ready {
+            sent.insert(queue, now);
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum NotifyError {
+    #[error("no connection: {0}")]
+    Pool(String),
+    #[error(transparent)]
+    Query(#[from] diesel::result::Error),
+}
+
+async fn notify(pool: &Pool, queues: &[String]) -> Result<(), NotifyError> {
+    let mut conn = pool.get().await.map_err(|error| NotifyError::Pool(error.to_string()))?;
+    waybill_schema::sql("select pg_notify($1, queue) from unnest($2) as t(queue)")
+        .bind::<Text, _>(CHANNEL)
+        .bind::<Array<Text>, _>(queues)
+        .execute(&mut conn)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! A worker's life under one id, from its row in `workers` to the loss or return of it.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// What a job of ours needs while it runs.
+struct Held {
+    claim: i64,
+    cancel: CancellationToken,
+    /// An audit has seen it without a row that is ours.
+    suspect: bool,
+}
+
+/// One life of a worker. When others take it for dead, the process goes on with a new one.
+pub struct Session {
+    id: Uuid,
+    jobs: Mutex<HashMap<Uuid, Held>>,
+    handlers: Mutex<CancellationToken>,
+    stop: CancellationToken,
+    abandon: CancellationToken,
+    lost: CancellationToken,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing between lock and unlock can leave these maps half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Session {
+    /// A life with a new id.
+    pub(crate) fn new() -> Self {
+        Self {
+            id: waybill_schema::new_id(),
+            jobs: Mutex::default(),
+            handlers: Mutex::default(),
+            stop: CancellationToken::new(),
+            abandon: CancellationToken::new(),
+            lost: CancellationToken::new(),
+        }
+    }
+
+    /// The id in `workers` and in the jobs it holds.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// Cancelled when nothing more may be claimed: shutdown, or the session is lost.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Cancelled when running handlers are dropped, having ignored their own token.
+    pub fn abandon(&self) -> &CancellationToken {
+        &self.abandon
+    }
+
+    /// Cancelled when the row is gone: others have taken the jobs.
+    pub fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+
+    /// Asks the running handlers to stop. Those that start later are not asked.
+    pub(crate) fn cancel_handlers(&self) {
+        let mut current = lock(&self.handlers);
+        current.cancel();
+        *current = CancellationToken::new();
+    }
+
+    /// Ends the session: others have its jobs.
+    pub(crate) fn declare_lost(&self) {
+        self.stop.cancel();
+        self.lost.cancel();
+        self.cancel_handlers();
+        self.abandon.cancel();
+    }
+
+    /// Takes note of a claimed job; answers with the token that its handler gets.
+    pub(crate) fn hold(&self, id: Uuid, claim: i64) -> CancellationToken {
+        let cancel = lock(&self.handlers).child_token();
+        lock(&self.jobs).insert(id, Held { claim, cancel: cancel.clone(), suspect: false });
+        cancel
+    }
+
+    /// Forgets a job whose end is durable.
+    pub(crate) fn release(&self, id: Uuid, claim: i64) {
+        let mut jobs = lock(&self.jobs);
+        if jobs.get(&id).is_some_and(|held| held.claim == claim) {
+            jobs.remove(&id);
+        }
+    }
+
+    /// Jobs in hand.
+    pub fn in_hand(&self) -> usize {
+        lock(&self.jobs).len()
+    }
+
+    /// Compares what we hold with what the database says we hold, and answers with what only the database knows.
+    ///
+    /// Jobs that are no longer ours (their rows were changed by an operator, or given to another worker) get their token
+    /// cancelled, once they were found so twice: a completion may be on its way.
+    pub(crate) fn reconcile(&self, rows: &HashMap<Uuid, i64>) -> Vec<(Uuid, i64)> {
+        let mut jobs = lock(&self.jobs);
+        for (id, held) in jobs.iter_mut() {
+            let ours = rows.get(id) == Some(&held.claim);
+            if !ours && held.suspect {
+                held.cancel.cancel();
+            }
+            held.suspect = !ours;
+        }
+        rows.iter()
+            .filter(|(id, claim)| jobs.get(id).is_none_or(|held| held.claim < **claim))
+            .map(|(id, claim)| (*id, *claim))
+            .collect()
+    }
+}

@@ -1,0 +1,78 @@
+//! Taking over the jobs of workers that died.
+//!
+//! Any process may run it, and each worker does. A look costs one small query and changes nothing. A worker is dead when
+//! its advisory lock has been free for the grace (its process is gone), or when its lease has run out (it hangs, or is cut
+//! off). Its jobs then go back into the queue with a failure `worker_lost`, or to the dead letters when their attempts are
+//! used up: a job that kills its worker cannot go round for ever.
+
+mod takeover;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use takeover::{TakenOver, sweep};
+
+use crate::postgres::{Link, LinkError, Notifier};
+
+/// How long one round may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How often to look for running jobs whose worker has no row.
+const ORPHANS: Duration = Duration::from_secs(5);
+
+/// Looks for dead workers, again and again.
+pub struct Reaper {
+    link: Link,
+    notifier: Notifier,
+    every: Duration,
+    grace: Duration,
+    orphans_at: Instant,
+}
+
+impl Reaper {
+    /// A reaper with a connection of its own. `grace` is how long a worker may be without its lock.
+    pub fn new(
+        database_url: impl Into<Arc<str>>,
+        notifier: Notifier,
+        every: Duration,
+        grace: Duration,
+    ) -> Self {
+        Self { link: Link::new(database_url), notifier, every, grace, orphans_at: Instant::now() }
+    }
+
+    /// Runs until `stop`. Database errors only make it wait for the next round.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let pause = self.every.mul_f64(0.75 + rand::random::<f64>() / 4.0);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            if let Err(error) = self.round().await {
+                tracing::debug!(%error, "the search for dead workers waits for the database");
+            }
+        }
+    }
+
+    /// One look.
+    pub async fn round(&mut self) -> Result<TakenOver, LinkError> {
+        let grace = self.grace;
+        let orphans = Instant::now() >= self.orphans_at;
+        if orphans {
+            self.orphans_at = Instant::now() + ORPHANS;
+        }
+        let taken = self
+            .link
+            .run(LIMIT, |mut conn| async move {
+                let taken = sweep(&mut conn, grace, orphans).await;
+                (conn, taken)
+            })
+            .await?;
+        for queue in &taken.queues {
+            self.notifier.hint(queue);
+        }
+        Ok(taken)
+    }
+}

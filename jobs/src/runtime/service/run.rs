@@ -1,0 +1,67 @@
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use apalis_core::{error::BoxDynError, task::Task};
+use tower::Service;
+
+use super::{Future, Shared};
+use crate::{
+    context::JobContext,
+    contract::{JobResult, Outcome},
+    postgres::{Claimed, fetch::Fetched},
+};
+
+/// Gives a job to its handler.
+#[derive(Clone)]
+pub struct RunJob(Arc<Shared>);
+
+impl RunJob {
+    /// With the handlers of the registry.
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Service<Task<Fetched>> for RunJob {
+    type Response = JobResult;
+    type Error = BoxDynError;
+    type Future = Future<JobResult>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, task: Task<Fetched>) -> Self::Future {
+        let Fetched { job, cancel, .. } = task.args;
+        let Some(entry) = self.0.registry.get(&job.kind).filter(|entry| job.version <= entry.version) else {
+            return Box::pin(std::future::ready(Ok(Ok(not_ours(&job)))));
+        };
+        let context = JobContext {
+            id: job.id,
+            kind: job.kind,
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            claim: job.claim,
+            snoozes: job.snoozes,
+            correlation_id: job.correlation_id,
+            created_at: job.created_at,
+            pool: self.0.pool.clone(),
+            cancelled: cancel,
+        };
+        let run = entry.run(job.payload, context);
+        Box::pin(async move { Ok(run.await) })
+    }
+}
+
+/// During a deploy a newer worker will take it; 5 s doubling to 5 min, without end, since only people can tell that no
+/// worker ever will.
+fn not_ours(job: &Claimed) -> Outcome {
+    let doublings = job.snoozes.clamp(0, 6).unsigned_abs();
+    Outcome::Snooze {
+        after: Duration::from_secs(5 << doublings).min(Duration::from_mins(5)),
+        reason: format!("this worker does not know kind {} in version {}", job.kind, job.version),
+    }
+}

@@ -1,0 +1,164 @@
+//! Where a job is, for its owner and for operators.
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{
+    BigInt, Double, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+};
+use diesel::{OptionalExtension, QueryResult, QueryableByName};
+use diesel_async::RunQueryDsl;
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+use waybill_schema::Conn;
+
+/// A job, wherever it is.
+#[derive(Debug, Clone, Serialize, QueryableByName)]
+pub struct JobView {
+    /// The job.
+    #[diesel(sql_type = SqlUuid)]
+    pub id: Uuid,
+    /// Its permanent kind.
+    #[diesel(sql_type = Text)]
+    pub kind: String,
+    /// Its queue.
+    #[diesel(sql_type = Text)]
+    pub queue: String,
+    /// `scheduled`, `queued`, `running`, `done`, `cancelled`, `discarded` or `dead`.
+    #[diesel(sql_type = Text)]
+    pub state: String,
+    /// Smaller runs first.
+    #[diesel(sql_type = SmallInt)]
+    pub priority: i16,
+    /// The running attempt, or the last one.
+    #[diesel(sql_type = SmallInt)]
+    pub attempt: i16,
+    /// Attempts before it becomes a dead letter.
+    #[diesel(sql_type = SmallInt)]
+    pub max_attempts: i16,
+    /// Times it was snoozed.
+    #[diesel(sql_type = Integer)]
+    pub snoozes: i32,
+    /// Not before this.
+    #[diesel(sql_type = Timestamptz)]
+    pub run_at: DateTime<Utc>,
+    /// When it was enqueued.
+    #[diesel(sql_type = Timestamptz)]
+    pub created_at: DateTime<Utc>,
+    /// When the running attempt, or the last one, began.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it was over.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Who runs it, or ran it last.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub worker_id: Option<Uuid>,
+    /// Whose trail it belongs to.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub correlation_id: Option<Uuid>,
+    /// What enqueued it.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub causation_id: Option<Uuid>,
+    /// The user who may read it.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub owner_id: Option<Uuid>,
+    /// What its handler last said of how far it is.
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    pub progress: Option<Value>,
+    /// What it came to.
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    pub result: Option<Value>,
+    /// Why it was cancelled, discarded or given up.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub reason: Option<String>,
+    /// The attempts that did not end in done.
+    #[diesel(sql_type = Jsonb)]
+    pub failures: Value,
+}
+
+/// A job by its id.
+pub async fn find(conn: &mut Conn, id: Uuid) -> QueryResult<Option<JobView>> {
+    find_where(conn, id, None).await
+}
+
+/// A job by its id, if it is this user's.
+pub async fn find_for_owner(conn: &mut Conn, owner_id: Uuid, id: Uuid) -> QueryResult<Option<JobView>> {
+    find_where(conn, id, Some(owner_id)).await
+}
+
+async fn find_where(conn: &mut Conn, id: Uuid, owner_id: Option<Uuid>) -> QueryResult<Option<JobView>> {
+    // One snapshot over the three tables: a job that moves meanwhile is seen on exactly one side. The history is looked up
+    // by an index on each partition; ids carry their time, but a job may finish days after it was made.
+    waybill_schema::sql(
+        "select * from (
+             select id, kind, queue, state, priority, attempt, max_attempts, snoozes, run_at, created_at,
+                    claimed_at as started_at, null::timestamptz as finished_at, worker_id, correlation_id, causation_id,
+                    owner_id, progress, null::jsonb as result, null::text as reason, failures
+             from jobs where id = $1
+             union all
+             select id, kind, queue, 'dead', priority, attempt, max_attempts, snoozes, run_at, created_at, claimed_at,
+                    died_at, worker_id, correlation_id, causation_id, owner_id, progress, null, reason, failures
+             from dead_letters where id = $1
+             union all
+             select id, kind, queue, state, priority, attempt, max_attempts, snoozes, run_at, created_at, claimed_at,
+                    finished_at, worker_id, correlation_id, causation_id, owner_id, progress, result, reason, failures
+             from job_history where id = $1) found
+         where $2::uuid is null or owner_id = $2
+         limit 1",
+    )
+    .bind::<SqlUuid, _>(id)
+    .bind::<Nullable<SqlUuid>, _>(owner_id)
+    .get_result(conn)
+    .await
+    .optional()
+}
+
+/// How many jobs a queue has in a state.
+#[derive(Debug, Clone, PartialEq, Serialize, QueryableByName)]
+pub struct QueueCount {
+    /// The queue.
+    #[diesel(sql_type = Text)]
+    pub queue: String,
+    /// `scheduled`, `queued`, `running` or `dead`.
+    #[diesel(sql_type = Text)]
+    pub state: String,
+    /// How many.
+    #[diesel(sql_type = BigInt)]
+    pub jobs: i64,
+    /// How long the first of them has been due, in seconds; 0 for those that are not.
+    #[diesel(sql_type = Double)]
+    pub oldest_seconds: f64,
+}
+
+/// The live and the dead jobs by queue and state.
+pub async fn counts(conn: &mut Conn) -> QueryResult<Vec<QueueCount>> {
+    waybill_schema::sql(
+        "select queue, state, count(*) as jobs,
+                greatest(0, extract(epoch from clock_timestamp() - min(run_at)))::float8 as oldest_seconds
+         from jobs group by queue, state
+         union all
+         select queue, 'dead', count(*), greatest(0, extract(epoch from clock_timestamp() - min(died_at)))::float8
+         from dead_letters group by queue
+         order by queue, state",
+    )
+    .load(conn)
+    .await
+}
+
+/// Queues a dead job again, with all its attempts anew and its history kept; false if it is not among the dead.
+pub async fn retry_dead(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
+    let moved = waybill_schema::sql(
+        "with gone as (delete from dead_letters where id = $1 returning *)
+         insert into jobs (id, kind, version, queue, priority, state, run_at, attempt, max_attempts, snoozes, claim,
+             partition_key, correlation_id, causation_id, owner_id, traceparent, payload, progress, failures,
+             created_at)
+         select id, kind, version, queue, priority, 'queued', clock_timestamp(), 0, max_attempts, snoozes, claim,
+             partition_key, correlation_id, causation_id, owner_id, traceparent, payload, progress, failures,
+             created_at
+         from gone",
+    )
+    .bind::<SqlUuid, _>(id)
+    .execute(conn)
+    .await?;
+    Ok(moved == 1)
+}

@@ -1,0 +1,101 @@
+//! Running jobs in the test's own task, one after the other, with the rules of a worker.
+
+use diesel::sql_types::Uuid as SqlUuid;
+use diesel_async::RunQueryDsl;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use waybill_schema::Pool;
+
+use crate::{
+    context::JobContext,
+    postgres::{Claimed, claim, completer::write_one},
+    registry::Registry,
+    runtime::judge_inline,
+};
+
+/// A job that was run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// The job.
+    pub id: Uuid,
+    /// Its kind.
+    pub kind: String,
+    /// `done`, `retried`, `snoozed`, `cancelled`, `discarded` or `dead`.
+    pub outcome: &'static str,
+    /// What the handler failed with.
+    pub error: Option<String>,
+}
+
+/// Writes the row of a worker without a process, so that jobs can be claimed in its name; it lives for an hour.
+pub async fn register(pool: &Pool) -> Uuid {
+    let id = waybill_schema::new_id();
+    waybill_schema::sql(
+        "insert into workers (id, service, host, pid, version, lock_key, lease_until)
+         values ($1, 'test', 'test', 0, 'test', 0, now() + interval '1 hour')",
+    )
+    .bind::<SqlUuid, _>(id)
+    .execute(&mut pool.get().await.unwrap())
+    .await
+    .unwrap();
+    id
+}
+
+/// Runs the jobs of a queue, and those that they enqueue there, until none can run now. Retries wait for their time and
+/// are left.
+pub async fn drain(pool: &Pool, registry: &Registry, queue: &str) -> Vec<Ran> {
+    let worker = register(pool).await;
+    let mut ran = Vec::new();
+    loop {
+        let claimed = claim(&mut pool.get().await.unwrap(), queue, worker, 1).await.unwrap();
+        let Some(job) = claimed.into_iter().next() else { break };
+        ran.push(run(pool, registry, job).await);
+    }
+    waybill_schema::sql("delete from workers where id = $1")
+        .bind::<SqlUuid, _>(worker)
+        .execute(&mut pool.get().await.unwrap())
+        .await
+        .unwrap();
+    ran
+}
+
+/// Runs one job that waits, whether its time has come or not.
+pub async fn run_one(pool: &Pool, registry: &Registry, id: Uuid) -> Ran {
+    let claimed: Claimed = waybill_schema::sql(
+        "update jobs
+         set state = 'running', worker_id = $2, claimed_at = clock_timestamp(),
+             attempt = attempt + 1, claim = claim + 1
+         where id = $1 and state <> 'running'
+         returning id, kind, version, priority, run_at, claimed_at, attempt, max_attempts, snoozes, claim,
+                   partition_key, correlation_id, traceparent, payload, created_at",
+    )
+    .bind::<SqlUuid, _>(id)
+    .bind::<SqlUuid, _>(waybill_schema::new_id())
+    .get_result(&mut pool.get().await.unwrap())
+    .await
+    .unwrap_or_else(|error| panic!("job {id} does not wait: {error}"));
+    run(pool, registry, claimed).await
+}
+
+async fn run(pool: &Pool, registry: &Registry, job: Claimed) -> Ran {
+    let entry = registry.get(&job.kind).unwrap_or_else(|| panic!("kind {} is not registered", job.kind));
+    let context = JobContext {
+        id: job.id,
+        kind: job.kind.clone(),
+        attempt: job.attempt,
+        max_attempts: job.max_attempts,
+        claim: job.claim,
+        snoozes: job.snoozes,
+        correlation_id: job.correlation_id,
+        created_at: job.created_at,
+        pool: pool.clone(),
+        cancelled: CancellationToken::new(),
+    };
+    let result = entry.run(job.payload, context).await;
+    let error = result.as_ref().err().map(|failure| failure.message.clone());
+    let (outcome, resolution) = judge_inline(job.attempt, job.max_attempts, entry.policy, result);
+    if let Some(resolution) = resolution {
+        let kept = write_one(&mut pool.get().await.unwrap(), job.id, job.claim, resolution).await.unwrap();
+        assert!(kept, "job {} was taken away while it ran", job.id);
+    }
+    Ran { id: job.id, kind: job.kind, outcome, error }
+}

@@ -1,0 +1,16 @@
+//! For tests of whatever enqueues or runs jobs: a database per test, running jobs in the test's own task, and asking what
+//! was enqueued. Everything here panics where a test should fail.
+//!
+//! Behind the feature `testing`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod database;
+mod drain;
+mod enqueued;
+mod until;
+
+pub use database::TestDatabase;
+pub use drain::{Ran, drain, register, run_one};
+pub use enqueued::{assert_enqueued, assert_no_leftovers, enqueued, leftovers};
+pub use until::{until, until_some};
