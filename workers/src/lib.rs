@@ -1,0 +1,48 @@
+//! What Waybill's workers do: handlers of jobs and pipelines of events, one folder per subject, and the adapters to the
+//! outside that they use.
+//!
+//! Adding a handler: `register` of its folder names it; adding a folder: one line in [`registry`].
+
+pub mod checkout;
+pub mod fail_point;
+pub mod housekeeping;
+pub mod indexing;
+pub mod notifications;
+pub mod payments;
+pub mod services;
+#[cfg(test)]
+mod testing;
+pub mod transfer;
+pub mod webhooks;
+
+pub use services::{Services, StartError};
+
+use std::sync::Arc;
+
+use waybill_jobs::{Pipeline, Registry};
+
+use crate::{checkout::CheckoutDeps, housekeeping::HousekeepingDeps, payments::PaymentsDeps};
+
+/// Every job this binary can run.
+pub fn registry(services: &Services) -> Result<Registry, StartError> {
+    let config = &services.config;
+    let gateways = payments::Gateways::from_config(&config.payments)?;
+    let registry = Registry::new();
+    let registry =
+        checkout::register(registry, &Arc::new(CheckoutDeps::new(&config.checkout, gateways.clone())));
+    let registry = housekeeping::register(registry, &Arc::new(HousekeepingDeps::default()));
+    let registry = notifications::register(registry, services)?;
+    let registry = payments::register(registry, &Arc::new(PaymentsDeps { gateways }));
+    let registry = transfer::register(registry, services)?;
+    let registry = webhooks::register(registry, services)?;
+    Ok(registry)
+}
+
+/// Every pipeline of the deployment. A process may serve some of them; its relay must know them all.
+pub fn pipelines(services: &Services) -> Vec<Arc<dyn Pipeline>> {
+    vec![
+        Arc::new(notifications::Notifications),
+        Arc::new(webhooks::Webhooks),
+        Arc::new(indexing::Indexing::new(indexing::engine(services))),
+    ]
+}

@@ -1,0 +1,34 @@
+//! `waybill-worker`.
+
+mod start;
+
+use clap::Parser;
+use waybill_platform::{Config, install_crypto, shutdown, telemetry};
+
+/// Runs jobs and event pipelines. Any number may run, here or on other hosts. Configured by WAYBILL_* variables.
+#[derive(Debug, Parser)]
+#[command(name = "waybill-worker", version)]
+struct Args {
+    /// Only these queues, comma separated; the configuration's concurrency holds.
+    #[arg(long, value_delimiter = ',')]
+    queues: Option<Vec<String>>,
+    /// Only these pipelines, comma separated; an empty text for none.
+    #[arg(long, value_delimiter = ',')]
+    pipelines: Option<Vec<String>>,
+    /// What this process is called in the list of workers.
+    #[arg(long, default_value = "waybill-worker")]
+    name: String,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    install_crypto();
+    let mut config = Config::load()?;
+    telemetry::init(&config.log, "waybill-worker");
+    config.log_warnings();
+    if let Some(pipelines) = args.pipelines {
+        config.worker.pipelines = pipelines.into_iter().filter(|name| !name.is_empty()).collect();
+    }
+    start::run(config, args.queues.as_deref(), args.name, shutdown::token()).await
+}

@@ -1,0 +1,154 @@
+//! The gateways by name, each behind its timeout, its breaker and its metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use waybill_platform::config::PaymentsConfig;
+
+use super::breaker::{Breaker, BreakerSettings};
+use super::gateway::{Answer, EventError, Fact, Gateway, GatewayError, Operation, Request};
+use super::sandbox::Sandbox;
+
+/// Why a gateway cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewaysError {
+    /// Its HTTP client.
+    #[error("http client of the payment gateway: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+/// Every gateway by name. Clones share the breakers.
+#[derive(Clone, Default)]
+pub struct Gateways {
+    by_name: BTreeMap<&'static str, GatewayHandle>,
+}
+
+/// One gateway. Calls through it are timed, counted, and refused while its breaker is open.
+#[derive(Clone)]
+pub struct GatewayHandle {
+    gateway: Arc<dyn Gateway>,
+    breaker: Breaker,
+    timeout: Duration,
+}
+
+impl Gateways {
+    /// The gateways of the configuration.
+    pub fn from_config(config: &PaymentsConfig) -> Result<Self, GatewaysError> {
+        let settings = BreakerSettings {
+            failures: config.sandbox.breaker_failures,
+            open_for: config.sandbox.breaker_open_for,
+        };
+        Ok(Self::default().with(Sandbox::new(&config.sandbox)?, settings, config.sandbox.timeout))
+    }
+
+    /// Adds a gateway under its name.
+    #[must_use]
+    pub fn with(mut self, gateway: impl Gateway, breaker: BreakerSettings, timeout: Duration) -> Self {
+        let name = gateway.name();
+        let handle = GatewayHandle { gateway: Arc::new(gateway), breaker: Breaker::new(breaker), timeout };
+        self.by_name.insert(name, handle);
+        self
+    }
+
+    /// The gateway of this name.
+    pub fn get(&self, name: &str) -> Option<&GatewayHandle> {
+        self.by_name.get(name)
+    }
+}
+
+impl GatewayHandle {
+    /// Asks for an effect under an idempotency key.
+    pub async fn call(&self, key: &str, request: &Request) -> Result<Answer, GatewayError> {
+        let gateway = &self.gateway;
+        let call = async {
+            match request {
+                Request::Authorize(request) => gateway.authorize(key, request).await,
+                Request::Capture(request) => gateway.capture(key, request).await,
+                Request::Void(request) => gateway.void(key, request).await,
+                Request::Refund(request) => gateway.refund(key, request).await,
+            }
+        };
+        self.guarded(request.operation().as_str(), call).await
+    }
+
+    /// Asks what became of the request with this key.
+    pub async fn lookup(&self, key: &str, operation: Operation) -> Result<Option<Answer>, GatewayError> {
+        self.guarded("lookup", self.gateway.lookup(key, operation)).await
+    }
+
+    /// Reads one of its webhooks.
+    pub fn read_event(&self, payload: &Value) -> Result<Fact, EventError> {
+        self.gateway.read_event(payload)
+    }
+
+    /// After this long without an answer a request is either decided or will not be.
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    async fn guarded<T: Labelled>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, GatewayError>>,
+    ) -> Result<T, GatewayError> {
+        let name = self.gateway.name();
+        let permit = self.breaker.admit().map_err(|retry_after| {
+            count(name, operation, "refused_by_breaker");
+            let message = "the circuit breaker is open".to_owned();
+            GatewayError::Unavailable { message, retry_after: Some(retry_after) }
+        })?;
+        let began = Instant::now();
+        let result = match tokio::time::timeout(self.timeout, call).await {
+            Ok(result) => result,
+            Err(_) => Err(GatewayError::Unknown(format!("nothing within {:?}", self.timeout))),
+        };
+        match &result {
+            // One that asks to be left alone is alive.
+            Ok(_) | Err(GatewayError::Unavailable { retry_after: Some(_), .. }) => permit.succeeded(),
+            Err(_) => permit.failed(),
+        }
+        let outcome = match &result {
+            Ok(answer) => answer.label(),
+            Err(GatewayError::Unknown(_)) => "unknown",
+            Err(GatewayError::Unavailable { .. }) => "unavailable",
+        };
+        count(name, operation, outcome);
+        metrics::histogram!("waybill_gateway_request_seconds", "gateway" => name, "operation" => operation)
+            .record(began.elapsed());
+        metrics::gauge!("waybill_gateway_breaker_open", "gateway" => name)
+            .set(f64::from(u8::from(self.breaker.is_open())));
+        if let Err(error) = &result {
+            tracing::warn!(gateway = name, operation, %error, "gateway call without an answer");
+        }
+        result
+    }
+}
+
+fn count(gateway: &'static str, operation: &'static str, outcome: &'static str) {
+    metrics::counter!("waybill_gateway_requests_total",
+        "gateway" => gateway, "operation" => operation, "outcome" => outcome)
+    .increment(1);
+}
+
+/// What an answer is called in metrics.
+trait Labelled {
+    fn label(&self) -> &'static str;
+}
+
+impl Labelled for Answer {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Succeeded { .. } => "succeeded",
+            Self::Declined { .. } => "declined",
+            Self::Rejected { .. } | Self::NeverArrived => "rejected",
+        }
+    }
+}
+
+impl Labelled for Option<Answer> {
+    fn label(&self) -> &'static str {
+        self.as_ref().map_or("not_found", Labelled::label)
+    }
+}

@@ -1,0 +1,92 @@
+//! Pipeline `webhooks`: every event to every endpoint that asked for it.
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+use waybill_jobs::{
+    Enqueue, EventEnvelope, Pipeline, PipelineError, enqueue_all, events::TOPICS, kinds::DeliverWebhook,
+};
+use waybill_schema::{
+    Conn, new_id,
+    webhooks::deliveries::{self, NewDelivery},
+};
+
+/// Writes the deliveries that events cause and enqueues them, in the transaction of the inbox.
+pub struct Webhooks;
+
+/// What a receiver reads. Documented in the API: fields are added, never changed.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    topic: &'a str,
+    timestamp: chrono::DateTime<chrono::Utc>,
+    data: &'a Value,
+    id: Uuid,
+    version: i16,
+}
+
+/// The body of an event's deliveries.
+pub fn body(event: &EventEnvelope) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Body {
+        topic: &event.topic,
+        timestamp: event.created_at,
+        data: &event.payload,
+        id: event.id,
+        version: event.version,
+    })
+}
+
+#[async_trait]
+impl Pipeline for Webhooks {
+    fn name(&self) -> &'static str {
+        "webhooks"
+    }
+
+    fn topics(&self) -> &'static [&'static str] {
+        TOPICS
+    }
+
+    async fn apply(&self, batch: &[EventEnvelope], conn: &mut Conn) -> Result<(), PipelineError> {
+        let subscribers = deliveries::subscribers(conn).await?;
+        if subscribers.is_empty() {
+            return Ok(());
+        }
+        // Rendered once per event, however many endpoints want it.
+        let mut wanted = Vec::new();
+        for event in batch {
+            let endpoints: Vec<Uuid> =
+                subscribers.iter().filter(|s| s.wants(&event.topic)).map(|s| s.id).collect();
+            if !endpoints.is_empty() {
+                wanted.push((event, body(event)?, endpoints));
+            }
+        }
+        let written: Vec<NewDelivery<'_>> = wanted
+            .iter()
+            .flat_map(|(event, body, endpoints)| {
+                endpoints.iter().map(|endpoint_id| NewDelivery {
+                    id: new_id(),
+                    endpoint_id: *endpoint_id,
+                    event_id: event.id,
+                    topic: &event.topic,
+                    correlation_id: event.correlation_id,
+                    body,
+                })
+            })
+            .collect();
+        let fresh = deliveries::insert(conn, &written).await?;
+        let jobs: Vec<(DeliverWebhook, Enqueue)> = fresh
+            .iter()
+            .map(|delivery| {
+                let options = Enqueue {
+                    correlation_id: delivery.correlation_id,
+                    causation_id: Some(delivery.event_id),
+                    ..Enqueue::default()
+                };
+                (DeliverWebhook { delivery_id: delivery.id }, options)
+            })
+            .collect();
+        enqueue_all(conn, jobs.iter().map(|(job, options)| (job, options.clone()))).await?;
+        Ok(())
+    }
+}
