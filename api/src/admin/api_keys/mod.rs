@@ -1,0 +1,4 @@
+//! Keys for machines.
+
+mod dto;
+pub mod routes;

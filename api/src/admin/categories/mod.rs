@@ -1,0 +1,4 @@
+//! Keeping the category tree.
+
+pub mod dto;
+pub mod routes;

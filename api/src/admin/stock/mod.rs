@@ -1,0 +1,5 @@
+//! Seeing and correcting stock.
+
+mod adjust;
+mod dto;
+pub mod routes;

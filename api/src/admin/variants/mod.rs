@@ -1,0 +1,5 @@
+//! Keeping variants.
+
+mod dto;
+pub mod routes;
+mod write;

@@ -1,0 +1,5 @@
+//! Carts of guests and customers.
+
+mod change;
+mod dto;
+pub mod routes;

@@ -1,0 +1,81 @@
+//! What the layers below may tell us. `?` on their errors in a handler ends here; `track_caller` keeps the line of the `?`.
+
+use std::time::Duration;
+
+use diesel_async::pooled_connection::PoolError;
+use waybill_jobs::EnqueueError;
+
+use super::ApiError;
+
+/// A database that is restarting is back within seconds.
+const DATABASE_RETRY: Duration = Duration::from_secs(2);
+
+impl From<diesel::result::Error> for ApiError {
+    #[track_caller]
+    fn from(error: diesel::result::Error) -> Self {
+        use diesel::result::{DatabaseErrorKind as Kind, Error};
+        match &error {
+            Error::NotFound => Self::not_found("resource"),
+            Error::BrokenTransactionManager | Error::DatabaseError(Kind::ClosedConnection, _) => {
+                Self::unavailable("the database cannot be reached", DATABASE_RETRY).because(error)
+            }
+            // Two requests wrote the same rows in another order; the loser may simply try again.
+            Error::DatabaseError(Kind::SerializationFailure, _) => {
+                Self::unavailable("somebody else changed the same rows", Duration::from_secs(1))
+                    .because(error)
+            }
+            Error::DatabaseError(_, info) if is_away(info.message()) => {
+                Self::unavailable("the database cannot be reached", DATABASE_RETRY).because(error)
+            }
+            _ => Self::internal(error),
+        }
+    }
+}
+
+/// Postgres says so in words while it starts, stops or is overloaded; diesel has no kind for it.
+fn is_away(message: &str) -> bool {
+    message.contains("terminating connection")
+        || message.contains("the database system is")
+        || message.contains("connection closed")
+        || message.contains("statement timeout")
+}
+
+impl From<bb8::RunError<PoolError>> for ApiError {
+    #[track_caller]
+    fn from(error: bb8::RunError<PoolError>) -> Self {
+        Self::unavailable("the database cannot be reached", DATABASE_RETRY).because(error)
+    }
+}
+
+impl From<EnqueueError> for ApiError {
+    #[track_caller]
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::Database(error) => error.into(),
+            encode @ EnqueueError::Encode(_) => Self::internal(encode),
+        }
+    }
+}
+
+impl From<serde_json::Error> for ApiError {
+    #[track_caller]
+    fn from(error: serde_json::Error) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<waybill_schema::domain::money::MoneyError> for ApiError {
+    // At the edge money is parsed with its field's name; what fails later was in the database.
+    #[track_caller]
+    fn from(error: waybill_schema::domain::money::MoneyError) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// The name of the database constraint that an error tells of, if it does.
+pub fn constraint(error: &diesel::result::Error) -> Option<&str> {
+    match error {
+        diesel::result::Error::DatabaseError(_, info) => info.constraint_name(),
+        _ => None,
+    }
+}

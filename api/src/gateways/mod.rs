@@ -1,0 +1,4 @@
+//! Webhooks from payment gateways.
+
+mod inbound;
+pub mod routes;

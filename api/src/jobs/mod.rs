@@ -1,0 +1,4 @@
+//! Jobs as their owners see them.
+
+pub mod dto;
+pub mod routes;

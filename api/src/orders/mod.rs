@@ -1,0 +1,10 @@
+//! Orders: reading, following, and their trail.
+
+pub mod dto;
+pub mod find;
+mod frame;
+pub mod hub;
+pub mod routes;
+mod stream;
+mod trail;
+mod wait;

@@ -1,0 +1,4 @@
+//! The job platform as administrators see it.
+
+mod dto;
+pub mod routes;

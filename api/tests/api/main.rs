@@ -1,0 +1,20 @@
+//! The API against a database of its own, request by request, through everything but the socket.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod carts;
+mod catalogue;
+mod checkout;
+mod errors;
+mod gateways;
+mod identity;
+mod imports;
+mod keys;
+mod login_limits;
+mod orders;
+mod products;
+mod search;
+mod shop;
+mod stock;
+mod support;
+mod system;
+mod webhooks;
