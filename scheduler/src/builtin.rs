@@ -1,0 +1,60 @@
+//! The schedules that Waybill brings along.
+
+use chrono::Utc;
+use waybill_jobs::{
+    Job, RawJob,
+    kinds::{ExpireCheckouts, Maintain},
+};
+use waybill_schema::{
+    Pool,
+    schedules::{self, Missed, Overlap, ScheduleRow},
+};
+
+use crate::{SchedulerError, spec::Spec};
+
+/// Every schedule declared by the code.
+fn declared() -> Result<Vec<ScheduleRow>, SchedulerError> {
+    Ok(vec![
+        // An expired reservation holds stock that somebody else wants: looked for often, and it is one indexed query.
+        row("expire-checkouts", "every 5s", &ExpireCheckouts::default())?,
+        row("maintain", "every 15m", &Maintain::default())?,
+    ])
+}
+
+fn row<J: Job>(name: &str, spec: &str, job: &J) -> Result<ScheduleRow, SchedulerError> {
+    let raw = RawJob::of(job)?;
+    Ok(ScheduleRow {
+        name: name.to_owned(),
+        origin: "code".to_owned(),
+        spec: spec.to_owned(),
+        time_zone: "UTC".to_owned(),
+        missed: Missed::Once,
+        missed_limit: 1,
+        overlap: Overlap::Skip,
+        paused: false,
+        kind: raw.kind,
+        version: raw.version,
+        queue: raw.queue,
+        max_attempts: raw.max_attempts,
+        payload: raw.payload,
+        // A new schedule fires at once: a fresh database wants its partitions now.
+        next_at: {
+            Spec::parse(spec, "UTC")?;
+            Utc::now()
+        },
+        last_at: None,
+        last_job_id: None,
+    })
+}
+
+/// Writes the declared schedules and removes those no longer declared.
+pub async fn declare(pool: &Pool) -> Result<(), SchedulerError> {
+    let rows = declared()?;
+    let mut conn = pool.get().await?;
+    for row in &rows {
+        schedules::declare(&mut conn, row).await?;
+    }
+    let names: Vec<&str> = rows.iter().map(|r| r.name.as_str()).collect();
+    schedules::forget_undeclared(&mut conn, &names).await?;
+    Ok(())
+}

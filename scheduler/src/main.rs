@@ -1,0 +1,43 @@
+//! `waybill-scheduler`.
+
+use clap::Parser;
+use secrecy::ExposeSecret as _;
+use tracing::info;
+use waybill_platform::{Config, install_crypto, ops, service, shutdown, telemetry};
+
+/// Fires schedules and watches over workers. Any number may run side by side. Configured by WAYBILL_* variables.
+#[derive(Debug, Parser)]
+#[command(name = "waybill-scheduler", version)]
+struct Args {}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    Args::parse();
+    install_crypto();
+    let config = Config::load()?;
+    telemetry::init(&config.log, "waybill-scheduler");
+    config.log_warnings();
+    let shutdown = shutdown::token();
+    let pool = waybill_schema::db::connect(
+        &waybill_schema::db::with_statement_timeout(
+            config.database.url.expose_secret(),
+            config.database.statement_timeout,
+        ),
+        config.database.pool_max.min(4),
+        config.database.connect_timeout,
+    )
+    .await?;
+    let readiness = ops::Readiness::new();
+    readiness.add("postgres", {
+        let pool = pool.clone();
+        move || {
+            let pool = pool.clone();
+            async move { waybill_schema::db::ping(&pool).await }
+        }
+    });
+    let address = ops::serve(config.scheduler.ops_listen, readiness, shutdown.clone()).await?;
+    service::announce(address);
+    waybill_scheduler::run::run(pool, config.scheduler.tick, shutdown).await;
+    info!("stopped");
+    Ok(())
+}
