@@ -1,0 +1,150 @@
+//! `cargo xtask test`: throw-away services, all binaries, all tests.
+//!
+//! The tests find in their environment
+//!
+//! | variable | what |
+//! |---|---|
+//! | `WAYBILL_TEST_DATABASE_URL` | a Postgres account that may create databases; each test creates its own |
+//! | `WAYBILL_TEST_AMQP_URL` | the broker; absent when there is none |
+//! | `WAYBILL_TEST_BIN_DIR` | the folder of the binaries just built |
+//! | `WAYBILL_TEST_PG_CTL`, `WAYBILL_TEST_MQ_CTL` | see [`crate::provide`]; absent when not ours to stop |
+//! | `WAYBILL_TEST_SCRATCH` | starts a service of a test's own, see [`crate::provide`] |
+
+use std::process::{ExitCode, ExitStatus, Stdio};
+
+use anyhow::{Context, Result};
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cargo::{self, Metadata};
+use crate::provide::commands::Services;
+use crate::provide::{Lifetime, Options, scratch};
+use crate::workspace::Workspace;
+
+/// The feature of the test builds that lets a test kill a process at a named step.
+const FAIL_POINTS: &str = "fail-points";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Passed to the test runner, as in `-- -p waybill-jobs lease`; then doc tests are left out
+    #[arg(last = true)]
+    runner: Vec<String>,
+}
+
+pub async fn run(args: Args) -> Result<ExitCode> {
+    let options = Options::new(Lifetime::Ephemeral)?;
+    let workspace = options.workspace.clone();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+
+    // The build takes the processors, the services mostly wait for each other: both at once.
+    let features = features(&workspace, &args.runner)?;
+    let mut build = cargo::command(&workspace);
+    build.args(["build", "--workspace", "--bins"]).args(&all_features(&workspace)?).kill_on_drop(true);
+    let (services, built) = tokio::join!(Services::provide(&options), build.status());
+    let services = services?;
+    services.print();
+
+    let outcome = tokio::select! {
+        outcome = tests(&workspace, &services, &args.runner, &features, built) => outcome,
+        _ = interrupt.recv() => Ok(ExitCode::from(130)),
+        _ = terminate.recv() => Ok(ExitCode::from(143)),
+    };
+    services.stop().await?;
+    scratch::remove(&workspace).await?;
+    outcome
+}
+
+async fn tests(
+    workspace: &Workspace,
+    services: &Services,
+    extra: &[String],
+    features: &[String],
+    built: std::io::Result<ExitStatus>,
+) -> Result<ExitCode> {
+    let built = built.context("starting cargo build")?;
+    if !built.success() {
+        return Ok(code(built));
+    }
+    let mut runner = with_services(cargo::command(workspace), workspace, services)?;
+    if has_nextest(workspace).await {
+        runner.args(["nextest", "run"]);
+    } else {
+        runner.arg("test");
+        // Doc tests follow on their own, as they do after nextest.
+        runner.args(["--lib", "--bins", "--tests"]);
+    }
+    if !names_package(extra) {
+        runner.arg("--workspace");
+    }
+    // One failure is no reason not to know of the others.
+    runner.arg("--no-fail-fast");
+    let status = runner.args(features).args(extra).status().await.context("starting the tests")?;
+    if !status.success() || !extra.is_empty() {
+        return Ok(code(status));
+    }
+    let mut docs = with_services(cargo::command(workspace), workspace, services)?;
+    docs.args(["test", "--doc", "--workspace"]).args(features);
+    Ok(code(docs.status().await.context("starting the doc tests")?))
+}
+
+fn with_services(mut command: Command, workspace: &Workspace, services: &Services) -> Result<Command> {
+    // Binaries that a test starts would take them for settings.
+    command.env_remove("DATABASE_URL").env_remove("AMQP_URL");
+    command.env("WAYBILL_TEST_DATABASE_URL", &services.postgres.url);
+    command.env("WAYBILL_TEST_SCRATCH", scratch::command()?);
+    command.env("WAYBILL_TEST_BIN_DIR", workspace.binaries("debug"));
+    let broker = services.rabbitmq.as_ref().ok();
+    let optional = [
+        ("WAYBILL_TEST_PG_CTL", services.postgres.control.as_ref()),
+        ("WAYBILL_TEST_AMQP_URL", broker.map(|broker| &broker.url)),
+        ("WAYBILL_TEST_MQ_CTL", broker.and_then(|broker| broker.control.as_ref())),
+    ];
+    for (name, value) in optional {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    Ok(command)
+}
+
+async fn has_nextest(workspace: &Workspace) -> bool {
+    let mut command = cargo::command(workspace);
+    command.args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().await.is_ok_and(|status| status.success())
+}
+
+fn names_package(extra: &[String]) -> bool {
+    extra.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
+}
+
+/// The features of the tests themselves: Cargo refuses one of a package that is not selected.
+fn features(workspace: &Workspace, extra: &[String]) -> Result<Vec<String>> {
+    if !names_package(extra) {
+        return all_features(workspace);
+    }
+    let named = |feature: &String| {
+        let package = feature.split('/').next().unwrap_or_default();
+        extra
+            .iter()
+            .any(|argument| argument.trim_start_matches("-p").trim_start_matches("--package=") == package)
+    };
+    let features = Metadata::read(workspace)?.with_feature(FAIL_POINTS);
+    Ok(as_arguments(features.into_iter().filter(named).collect()))
+}
+
+fn all_features(workspace: &Workspace) -> Result<Vec<String>> {
+    Ok(as_arguments(Metadata::read(workspace)?.with_feature(FAIL_POINTS)))
+}
+
+fn as_arguments(features: Vec<String>) -> Vec<String> {
+    if features.is_empty() { features } else { vec!["--features".to_owned(), features.join(",")] }
+}
+
+/// The runner's own exit code; 1 when a signal ended it.
+fn code(status: ExitStatus) -> ExitCode {
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    ExitCode::from(code)
+}
