@@ -1,0 +1,14 @@
+//! Tests over the real binaries; one program, because each would link the same crates again.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod api;
+mod gateway;
+mod imports;
+mod journey;
+mod kill;
+mod outages;
+mod properties;
+mod schema;
+mod start;
+mod takeover;
+mod webhooks;
