@@ -42,12 +42,14 @@ pub async fn serve(
         .find_map(|address| address.as_socket_addr().copied())
         .ok_or_else(|| io::Error::other("the listener has no socket address"))?;
     let drained = readiness.clone();
+    // Made here and not in the task: what is counted before the task first runs must be counted too.
+    let app = routes(readiness);
     tokio::spawn(async move {
         shutdown.cancelled().await;
         drained.drain();
     });
     tokio::spawn(async move {
-        if let Err(error) = Server::new_with_acceptor(acceptor).run(routes(readiness)).await {
+        if let Err(error) = Server::new_with_acceptor(acceptor).run(app).await {
             tracing::error!(%error, "health and metrics are no longer served");
         }
     });
