@@ -67,16 +67,16 @@ impl Process {
     }
 }
 
-/// The row that a process which claims has, and that its runtime keeps alive.
+/// The row that a process which claims has, and that its runtime keeps alive. A test may restart the database before it is
+/// there, so it is tried as the runtime would.
 async fn register(pool: &Pool, worker: Uuid) {
-    waybill_schema::sql(
-        "insert into workers (id, service, host, pid, version, lock_key, lease_until)
-         values ($1, 'test', 'test', 1, '0', 0, now() + interval '1 day')",
-    )
-    .bind::<SqlUuid, _>(worker)
-    .execute(&mut pool.get().await.unwrap())
-    .await
-    .unwrap();
+    let sql = "insert into workers (id, service, host, pid, version, lock_key, lease_until)
+         values ($1, 'test', 'test', 1, '0', 0, now() + interval '1 day') on conflict do nothing";
+    waybill_jobs::testing::until("the worker is registered", || async {
+        let Ok(mut conn) = pool.get().await else { return false };
+        waybill_schema::sql(sql).bind::<SqlUuid, _>(worker).execute(&mut conn).await.is_ok()
+    })
+    .await;
 }
 
 /// What every worker does for all queues: jobs whose backoff is over become ready.
