@@ -68,17 +68,19 @@ impl JobContext {
     /// Completes the job inside the transaction on `conn`: what the handler wrote there and the completion commit
     /// together. Return the answer as [`crate::Outcome::Finished`] after the commit.
     pub async fn finish(&self, conn: &Conn, result: Option<Value>) -> Result<Finished, Failure> {
-        let moved = waybill_schema::sql(
+        let moved = waybill_schema::sql(concat!(
             "with gone as (
                  delete from jobs where id = $1 and claim = $2 and state = 'running' returning *)
-             insert into job_history (id, kind, version, queue, priority, state, attempt, max_attempts, snoozes, claim,
-                 worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent,
-                 payload, progress, failures, created_at, finished_at, result)
-             select id, kind, version, queue, priority, 'done', attempt, max_attempts, snoozes, claim,
-                 worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent,
-                 payload, progress, failures, created_at, clock_timestamp(), $3
-             from gone",
-        )
+             insert into job_history (",
+            waybill_schema::job_columns!(),
+            ",
+                 state, failures, finished_at, result)
+             select ",
+            waybill_schema::job_columns!(),
+            ",
+                 'done', failures, clock_timestamp(), $3
+             from gone"
+        ))
         .bind::<SqlUuid, _>(self.id)
         .bind::<BigInt, _>(self.claim)
         .bind::<Nullable<Jsonb>, _>(result)

@@ -17,6 +17,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const VERSION: i16 = 1;
     /// Attempts, backoff and timeout.
     const POLICY: Policy = Policy::DEFAULT;
+    /// Whether the kind's handler can undo what a job of it did; cancelling one that has begun then runs that.
+    const COMPENSATES: bool = false;
 
     /// The aggregate (order, import, ...) whose trail this job belongs to.
     fn correlation_id(&self) -> Option<Uuid> {
@@ -25,6 +27,16 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// Jobs of one key run one at a time, in the order they were enqueued.
     fn partition_key(&self) -> Option<String> {
+        None
+    }
+
+    /// What the queue's limits per key count by: a merchant, a host.
+    fn limit_key(&self) -> Option<String> {
+        None
+    }
+
+    /// The person whose data the arguments carry: the job is found by it when that person is erased.
+    fn subject_id(&self) -> Option<Uuid> {
         None
     }
 }

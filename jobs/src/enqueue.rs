@@ -3,7 +3,7 @@
 //! (`tokio::try_join!`), in one round trip.
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{Array, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Bool, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
@@ -39,6 +39,12 @@ pub struct Enqueue {
     pub correlation_id: Option<Uuid>,
     /// W3C trace context.
     pub traceparent: Option<String>,
+    /// Overrides [`Job::subject_id`].
+    pub subject_id: Option<Uuid>,
+    /// The batch or workflow it is part of.
+    pub flow_id: Option<Uuid>,
+    /// Its name there.
+    pub step: Option<String>,
 }
 
 /// Enqueues a job in the transaction open on `conn`; returns its id.
@@ -105,6 +111,11 @@ pub async fn enqueue_raw(conn: &Conn, job: RawJob, options: Enqueue) -> Result<U
         causation_id: options.causation_id,
         owner_id: options.owner_id,
         traceparent: options.traceparent,
+        limit_key: None,
+        flow_id: options.flow_id,
+        step: options.step,
+        subject_id: options.subject_id,
+        compensates: false,
         payload: job.payload,
     };
     let ids = insert(conn, &[row]).await?;
@@ -125,6 +136,11 @@ pub(crate) struct Row {
     pub causation_id: Option<Uuid>,
     pub owner_id: Option<Uuid>,
     pub traceparent: Option<String>,
+    pub limit_key: Option<String>,
+    pub flow_id: Option<Uuid>,
+    pub step: Option<String>,
+    pub subject_id: Option<Uuid>,
+    pub compensates: bool,
     pub payload: Value,
 }
 
@@ -143,6 +159,11 @@ impl Row {
             causation_id: options.causation_id,
             owner_id: options.owner_id,
             traceparent: options.traceparent,
+            limit_key: job.limit_key(),
+            flow_id: options.flow_id,
+            step: options.step,
+            subject_id: options.subject_id.or_else(|| job.subject_id()),
+            compensates: J::COMPENSATES,
             payload: serde_json::to_value(job)?,
         })
     }
@@ -155,13 +176,16 @@ pub(crate) async fn insert(conn: &Conn, rows: &[Row]) -> Result<Vec<Uuid>, diese
     }
     waybill_schema::sql(
         "insert into jobs (id, kind, version, queue, priority, state, run_at, max_attempts, partition_key,
-                           correlation_id, causation_id, owner_id, traceparent, payload)
+                           correlation_id, causation_id, owner_id, traceparent, payload, limit_key, flow_id, step, subject_id,
+                           compensates)
          select id, kind, version, queue, priority,
                 case when run_at > now() then 'scheduled' else 'queued' end, coalesce(run_at, now()),
-                max_attempts, partition_key, correlation_id, causation_id, owner_id, traceparent, payload
-         from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                max_attempts, partition_key, correlation_id, causation_id, owner_id, traceparent, payload, limit_key,
+                flow_id, step, subject_id, compensates
+         from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
               as t(id, kind, version, queue, priority, run_at, max_attempts, partition_key,
-                   correlation_id, causation_id, owner_id, traceparent, payload)",
+                   correlation_id, causation_id, owner_id, traceparent, payload, limit_key,
+                   flow_id, step, subject_id, compensates)",
     )
     .bind::<Array<SqlUuid>, _>(rows.iter().map(|r| r.id).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(rows.iter().map(|r| r.kind.as_str()).collect::<Vec<_>>())
@@ -176,6 +200,11 @@ pub(crate) async fn insert(conn: &Conn, rows: &[Row]) -> Result<Vec<Uuid>, diese
     .bind::<Array<Nullable<SqlUuid>>, _>(rows.iter().map(|r| r.owner_id).collect::<Vec<_>>())
     .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|r| r.traceparent.as_deref()).collect::<Vec<_>>())
     .bind::<Array<Jsonb>, _>(rows.iter().map(|r| &r.payload).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|r| r.limit_key.as_deref()).collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(rows.iter().map(|r| r.flow_id).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|r| r.step.as_deref()).collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(rows.iter().map(|r| r.subject_id).collect::<Vec<_>>())
+    .bind::<Array<Bool>, _>(rows.iter().map(|r| r.compensates).collect::<Vec<_>>())
     .execute(&mut &*conn)
     .await?;
     rows.iter().filter(|r| r.run_at.is_none()).for_each(|r| touched::note(&r.queue));

@@ -151,10 +151,10 @@ pub async fn retry_dead(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
         "with gone as (delete from dead_letters where id = $1 returning *)
          insert into jobs (id, kind, version, queue, priority, state, run_at, attempt, max_attempts, snoozes, claim,
              partition_key, correlation_id, causation_id, owner_id, traceparent, payload, progress, failures,
-             created_at)
+             created_at, limit_key, flow_id, step, subject_id, compensates)
          select id, kind, version, queue, priority, 'queued', clock_timestamp(), 0, max_attempts, snoozes, claim,
              partition_key, correlation_id, causation_id, owner_id, traceparent, payload, progress, failures,
-             created_at
+             created_at, limit_key, flow_id, step, subject_id, compensates
          from gone",
     )
     .bind::<SqlUuid, _>(id)

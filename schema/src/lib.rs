@@ -22,6 +22,17 @@ pub mod trail;
 pub mod users;
 pub mod webhooks;
 
+/// The columns that `jobs`, `job_history` and `dead_letters` share, but for `failures`: what a job takes along when it moves
+/// from one to another. For `concat!` in the text of a statement.
+#[macro_export]
+macro_rules! job_columns {
+    () => {
+        "id, kind, version, queue, priority, attempt, max_attempts, snoozes, claim, worker_id, claimed_at, run_at,
+         partition_key, correlation_id, causation_id, owner_id, traceparent, payload, progress, created_at, limit_key,
+         flow_id, step, subject_id, compensates"
+    };
+}
+
 pub use db::{Conn, Pool};
 pub use domain::{
     currency::Currency,

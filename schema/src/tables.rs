@@ -76,6 +76,11 @@ diesel::table! {
         created_at -> Timestamptz,
         died_at -> Timestamptz,
         reason -> Text,
+        limit_key -> Nullable<Text>,
+        flow_id -> Nullable<Uuid>,
+        step -> Nullable<Text>,
+        subject_id -> Nullable<Uuid>,
+        compensates -> Bool,
     }
 }
 
@@ -210,6 +215,11 @@ diesel::table! {
         finished_at -> Timestamptz,
         result -> Nullable<Jsonb>,
         reason -> Nullable<Text>,
+        limit_key -> Nullable<Text>,
+        flow_id -> Nullable<Uuid>,
+        step -> Nullable<Text>,
+        subject_id -> Nullable<Uuid>,
+        compensates -> Bool,
     }
 }
 
@@ -237,6 +247,11 @@ diesel::table! {
         progress -> Nullable<Jsonb>,
         failures -> Jsonb,
         created_at -> Timestamptz,
+        limit_key -> Nullable<Text>,
+        flow_id -> Nullable<Uuid>,
+        step -> Nullable<Text>,
+        subject_id -> Nullable<Uuid>,
+        compensates -> Bool,
     }
 }
 

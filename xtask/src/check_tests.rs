@@ -40,7 +40,11 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     // The build takes the processors, the services mostly wait for each other: both at once.
     let features = features(&workspace, &args.runner)?;
     let mut build = cargo::command(&workspace);
-    build.args(["build", "--workspace", "--bins"]).args(&all_features(&workspace)?).kill_on_drop(true);
+    // With the tests, or the binaries would be built with fewer features of their dependencies, and those twice.
+    build
+        .args(["build", "--workspace", "--bins", "--tests"])
+        .args(&all_features(&workspace)?)
+        .kill_on_drop(true);
     let (services, built) = tokio::join!(Services::provide(&options), build.status());
     let services = services?;
     services.print();

@@ -93,21 +93,23 @@ pub async fn complete_done(
     jobs: &[(Uuid, i64)],
     results: &[Option<Value>],
 ) -> QueryResult<Vec<Uuid>> {
-    waybill_schema::sql(
+    waybill_schema::sql(concat!(
         "with gone as (
              delete from jobs j using unnest($1, $2, $3) as t(id, claim, result)
              where j.id = t.id and j.claim = t.claim and j.state = 'running'
              returning j.*, t.result),
          kept as (
-             insert into job_history (id, kind, version, queue, priority, state, attempt, max_attempts, snoozes, claim,
-                 worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent,
-                 payload, progress, failures, created_at, finished_at, result)
-             select id, kind, version, queue, priority, 'done', attempt, max_attempts, snoozes, claim,
-                 worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent,
-                 payload, progress, failures, created_at, clock_timestamp(), result
+             insert into job_history (",
+        waybill_schema::job_columns!(),
+        ",
+                 state, failures, finished_at, result)
+             select ",
+        waybill_schema::job_columns!(),
+        ",
+                 'done', failures, clock_timestamp(), result
              from gone)
-         select id from gone",
-    )
+         select id from gone"
+    ))
     .bind::<Array<SqlUuid>, _>(jobs.iter().map(|job| job.0).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(jobs.iter().map(|job| job.1).collect::<Vec<_>>())
     .bind::<Array<Nullable<Jsonb>>, _>(results)
@@ -139,23 +141,19 @@ pub async fn complete(conn: &mut Conn, jobs: &[Completion]) -> QueryResult<Vec<U
 }
 
 async fn close(conn: &mut Conn, jobs: &[(Uuid, i64, &'static str, &Entry)]) -> QueryResult<Vec<Uuid>> {
-    waybill_schema::sql(
-        "with gone as (
+    waybill_schema::sql(concat!("with gone as (
              delete from jobs j using unnest($1, $2, $3, $4, $5) as t(id, claim, ended, outcome, error)
              where j.id = t.id and j.claim = t.claim and j.state = 'running'
              returning j.*, t.ended, t.error,
                  jsonb_build_object('attempt', j.attempt, 'outcome', t.outcome, 'error', t.error,
                      'started_at', j.claimed_at, 'finished_at', clock_timestamp(), 'worker_id', j.worker_id) as entry),
          kept as (
-             insert into job_history (id, kind, version, queue, priority, state, attempt, max_attempts, snoozes, claim,
-                 worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent,
-                 payload, progress, failures, created_at, finished_at, reason)
-             select id, kind, version, queue, priority, ended, attempt, max_attempts, snoozes, claim,
-                 worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent,
-                 payload, progress, failures || entry, created_at, clock_timestamp(), error
+             insert into job_history (", waybill_schema::job_columns!(), ",
+                 state, failures, finished_at, reason)
+             select ", waybill_schema::job_columns!(), ",
+                 ended, failures || entry, clock_timestamp(), error
              from gone)
-         select id from gone",
-    )
+         select id from gone"))
     .bind::<Array<SqlUuid>, _>(jobs.iter().map(|job| job.0).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(jobs.iter().map(|job| job.1).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(jobs.iter().map(|job| job.2).collect::<Vec<_>>())
@@ -203,23 +201,19 @@ pub async fn put_back(conn: &mut Conn, jobs: &[PutBack]) -> QueryResult<Vec<Uuid
 
 /// Moves jobs to the dead letters: (id, claim, the attempt's entry, why there is no other attempt).
 pub async fn bury(conn: &mut Conn, jobs: &[(Uuid, i64, Entry, &'static str)]) -> QueryResult<Vec<Uuid>> {
-    waybill_schema::sql(
-        "with gone as (
+    waybill_schema::sql(concat!("with gone as (
              delete from jobs j using unnest($1, $2, $3, $4, $5) as t(id, claim, outcome, error, reason)
              where j.id = t.id and j.claim = t.claim and j.state = 'running'
              returning j.*, t.reason,
                  jsonb_build_object('attempt', j.attempt, 'outcome', t.outcome, 'error', t.error,
                      'started_at', j.claimed_at, 'finished_at', clock_timestamp(), 'worker_id', j.worker_id) as entry),
          kept as (
-             insert into dead_letters (id, kind, version, queue, priority, attempt, max_attempts, snoozes, claim,
-                 worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent,
-                 payload, progress, failures, created_at, died_at, reason)
-             select id, kind, version, queue, priority, attempt, max_attempts, snoozes, claim,
-                 worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent,
-                 payload, progress, failures || entry, created_at, clock_timestamp(), reason
+             insert into dead_letters (", waybill_schema::job_columns!(), ",
+                 failures, died_at, reason)
+             select ", waybill_schema::job_columns!(), ",
+                 failures || entry, clock_timestamp(), reason
              from gone)
-         select id from gone",
-    )
+         select id from gone"))
     .bind::<Array<SqlUuid>, _>(jobs.iter().map(|job| job.0).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(jobs.iter().map(|job| job.1).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(jobs.iter().map(|job| job.2.outcome).collect::<Vec<_>>())

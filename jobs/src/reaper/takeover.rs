@@ -173,8 +173,7 @@ struct Gone {
 /// One statement for all jobs of the dead. The first loss of a job is nobody's fault, so it is queued at once; after
 /// further ones it waits 2, 4, ... 60 s, since it may be what kills its workers.
 async fn move_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Moved>> {
-    waybill_schema::sql(
-        "with back as (
+    waybill_schema::sql(concat!("with back as (
              update jobs j
              set state = case when losses.n = 0 then 'queued' else 'scheduled' end,
                  run_at = case when losses.n = 0 then j.run_at
@@ -195,18 +194,14 @@ async fn move_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Moved>>
                  'error', 'the worker ended without an answer', 'started_at', j.claimed_at,
                  'finished_at', clock_timestamp(), 'worker_id', j.worker_id) as entry),
          buried as (
-             insert into dead_letters (id, kind, version, queue, priority, attempt, max_attempts, snoozes, claim,
-                 worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent,
-                 payload, progress, failures, created_at, died_at, reason)
-             select id, kind, version, queue, priority, attempt, max_attempts, snoozes, claim,
-                 worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent,
-                 payload, progress, failures || entry, created_at, clock_timestamp(),
-                 'the last attempt lost its worker'
+             insert into dead_letters (", waybill_schema::job_columns!(), ",
+                 failures, died_at, reason)
+             select ", waybill_schema::job_columns!(), ",
+                 failures || entry, clock_timestamp(), 'the last attempt lost its worker'
              from gone)
          select queue, count(*) filter (where back) as back, count(*) filter (where not back) as dead
          from (select queue, true as back from back union all select queue, false from gone) moved
-         group by queue",
-    )
+         group by queue"))
     .bind::<Array<SqlUuid>, _>(workers)
     .load(conn)
     .await

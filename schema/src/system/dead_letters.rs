@@ -103,14 +103,18 @@ pub async fn find(conn: &mut Conn, id: Uuid) -> QueryResult<Option<DeadLetterRow
 
 /// Puts a dead letter into the history as discarded; `false` if there is no such one (any more).
 pub async fn discard(conn: &mut Conn, id: Uuid, actor: &str) -> QueryResult<bool> {
-    let moved = sql("with letter as (delete from dead_letters where id = $1 returning *)
-         insert into job_history (id, kind, version, queue, priority, state, attempt, max_attempts, snoozes, claim,
-                                  worker_id, claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id,
-                                  traceparent, payload, progress, failures, created_at, reason)
-         select id, kind, version, queue, priority, 'discarded', attempt, max_attempts, snoozes, claim, worker_id,
-                claimed_at, run_at, partition_key, correlation_id, causation_id, owner_id, traceparent, payload,
-                progress, failures, created_at, 'discarded by ' || $2 || '; was: ' || reason
-         from letter")
+    let moved = sql(concat!(
+        "with letter as (delete from dead_letters where id = $1 returning *)
+         insert into job_history (",
+        crate::job_columns!(),
+        ",
+                 state, failures, reason)
+             select ",
+        crate::job_columns!(),
+        ",
+                 'discarded', failures, 'discarded by ' || $2 || '; was: ' || reason
+             from letter"
+    ))
     .bind::<SqlUuid, _>(id)
     .bind::<Text, _>(actor)
     .execute(conn)
