@@ -10,7 +10,7 @@ pub use order::{OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced};
 pub use product::ProductUpdated;
 pub use stock::{StockDepleted, StockReplenished};
 
-use crate::Event;
+use crate::{Event, events_lane::PipelineSpec};
 
 /// Every topic, for endpoints to choose from and for the event catalogue.
 pub const TOPICS: &[&str] = &[
@@ -22,3 +22,22 @@ pub const TOPICS: &[&str] = &[
     StockDepleted::TOPIC,
     StockReplenished::TOPIC,
 ];
+
+/// The search index.
+pub const INDEXING: PipelineSpec = PipelineSpec {
+    name: "indexing",
+    topics: &[ProductUpdated::TOPIC, StockDepleted::TOPIC, StockReplenished::TOPIC],
+};
+/// Mails that events cause.
+pub const NOTIFICATIONS: PipelineSpec =
+    PipelineSpec { name: "notifications", topics: &[OrderConfirmed::TOPIC, OrderCancelled::TOPIC] };
+/// Signed callbacks.
+pub const WEBHOOKS: PipelineSpec = PipelineSpec { name: "webhooks", topics: TOPICS };
+
+/// Every pipeline: what a replay may name, and whose lag is measured.
+pub const PIPELINES: &[PipelineSpec] = &[INDEXING, NOTIFICATIONS, WEBHOOKS];
+
+/// A pipeline by its name.
+pub fn pipeline(name: &str) -> Option<&'static PipelineSpec> {
+    PIPELINES.iter().find(|pipeline| pipeline.name == name)
+}

@@ -34,12 +34,14 @@ mod hand_back;
 mod inbox;
 mod item;
 mod jobs;
+mod lag;
 mod messages;
 mod meter;
 mod outbox;
 mod park;
 mod publish;
 mod relay;
+pub mod replay;
 mod run;
 mod shards;
 mod switch;
@@ -47,6 +49,7 @@ mod topology;
 
 pub use backlog::{Backlog, PipelineBacklog, ShardBacklog, backlog};
 pub use config::{EventsConfig, PipelineSpec};
+pub use lag::{PipelineLag, lag};
 pub use run::Events;
 
 /// The queue name to hint at ([`crate::postgres::Notifier::hint`]) after a transaction that emitted has committed: the relay

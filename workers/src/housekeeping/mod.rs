@@ -3,13 +3,14 @@
 mod expire_checkouts;
 mod maintain;
 mod purge;
+mod replay_events;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use waybill_jobs::{
     JobContext, Registry,
-    kinds::{ExpireCheckouts, Maintain},
+    kinds::{ExpireCheckouts, Maintain, ReplayEvents},
 };
 
 /// How long things are kept.
@@ -37,4 +38,5 @@ pub fn register(registry: Registry, deps: &Arc<HousekeepingDeps>) -> Registry {
     registry
         .job(move |_: ExpireCheckouts, cx: JobContext| async move { expire_checkouts::run(deps, &cx).await })
         .job(move |_: Maintain, cx: JobContext| async move { maintain::run(deps, &cx).await })
+        .job(move |job: ReplayEvents, cx: JobContext| async move { replay_events::run(job, &cx).await })
 }

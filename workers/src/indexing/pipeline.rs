@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use uuid::Uuid;
-use waybill_jobs::{
-    Event, EventEnvelope, Pipeline, PipelineError,
-    events::{ProductUpdated, StockDepleted, StockReplenished},
-};
+use waybill_jobs::{EventEnvelope, Pipeline, PipelineError, events::INDEXING};
 use waybill_schema::{Conn, Pool, search::index};
 
 use super::engine::IndexEngine;
@@ -28,11 +25,11 @@ impl Indexing {
 #[async_trait]
 impl Pipeline for Indexing {
     fn name(&self) -> &'static str {
-        "indexing"
+        INDEXING.name
     }
 
     fn topics(&self) -> &'static [&'static str] {
-        &[ProductUpdated::TOPIC, StockDepleted::TOPIC, StockReplenished::TOPIC]
+        INDEXING.topics
     }
 
     fn max_batch(&self) -> usize {

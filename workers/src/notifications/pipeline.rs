@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use waybill_jobs::{
     Enqueue, Event, EventEnvelope, Pipeline, PipelineError, enqueue_all,
-    events::{OrderCancelled, OrderConfirmed},
+    events::{NOTIFICATIONS, OrderCancelled, OrderConfirmed},
     kinds::SendMail,
 };
 use waybill_schema::{
@@ -18,11 +18,11 @@ pub struct Notifications;
 #[async_trait]
 impl Pipeline for Notifications {
     fn name(&self) -> &'static str {
-        "notifications"
+        NOTIFICATIONS.name
     }
 
     fn topics(&self) -> &'static [&'static str] {
-        &[OrderConfirmed::TOPIC, OrderCancelled::TOPIC]
+        NOTIFICATIONS.topics
     }
 
     async fn apply(&self, batch: &[EventEnvelope], conn: &mut Conn) -> Result<(), PipelineError> {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 use waybill_jobs::{
-    Enqueue, EventEnvelope, Pipeline, PipelineError, enqueue_all, events::TOPICS, kinds::DeliverWebhook,
+    Enqueue, EventEnvelope, Pipeline, PipelineError, enqueue_all, events::WEBHOOKS, kinds::DeliverWebhook,
 };
 use waybill_schema::{
     Conn, new_id,
@@ -40,11 +40,11 @@ pub fn body(event: &EventEnvelope) -> Result<String, serde_json::Error> {
 #[async_trait]
 impl Pipeline for Webhooks {
     fn name(&self) -> &'static str {
-        "webhooks"
+        WEBHOOKS.name
     }
 
     fn topics(&self) -> &'static [&'static str] {
-        TOPICS
+        WEBHOOKS.topics
     }
 
     async fn apply(&self, batch: &[EventEnvelope], conn: &mut Conn) -> Result<(), PipelineError> {
