@@ -1,0 +1,152 @@
+//! Events of the past, again: in their order, once, and beside those that happen meanwhile.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod events_support;
+
+use chrono::{TimeDelta, Utc};
+use events_support::{Lane, World, recorder::Recorder, world::things};
+use waybill_jobs::{
+    events_lane::{
+        lag,
+        replay::{self, Replay},
+    },
+    testing::until,
+};
+
+fn everything(pipeline: &str) -> Replay {
+    Replay {
+        pipeline: pipeline.to_owned(),
+        topics: vec!["thing.changed".to_owned()],
+        since: Utc::now() - TimeDelta::hours(1),
+        until: Utc::now() + TimeDelta::hours(1),
+        id: waybill_schema::new_id(),
+    }
+}
+
+/// Steps to the end; answers with (seen, queued).
+async fn run(world: &World, replay: &Replay) -> (i64, i64) {
+    let mut conn = world.db.conn().await;
+    let (mut after, mut seen, mut queued) = (0, 0, 0);
+    loop {
+        let step = replay::step(&mut conn, replay, after, 7).await.unwrap();
+        seen += step.seen;
+        queued += step.queued;
+        let Some(last) = step.last else { return (seen, queued) };
+        after = last;
+    }
+}
+
+async fn handled_events_come_again(lane: Lane) {
+    let Some(world) = World::new(lane).await else { return };
+    let things = things(4);
+    let process = world.process();
+    world.emit(&things, 0..5).await;
+    world.settled(20).await;
+    let replay = everything("recorder");
+    assert_eq!(replay::count(&mut *world.db.conn().await, &replay).await.unwrap(), 20);
+    assert_eq!(run(&world, &replay).await, (20, 20));
+    // New ones wait behind the old ones of their thing.
+    world.emit(&things, 5..7).await;
+    world.settled(48).await;
+    let expected: Vec<i64> = (0..5).chain(0..5).chain(5..7).collect();
+    for (thing, effects) in world.effects().await {
+        assert_eq!(effects, expected, "of {thing}");
+    }
+    assert_eq!(world.db.count("select count(*) as n from dead_letters").await, 0);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn handled_events_come_again_on_the_brokers_lane() {
+    handled_events_come_again(Lane::Amqp).await;
+}
+
+#[tokio::test]
+async fn handled_events_come_again_on_postgres() {
+    handled_events_come_again(Lane::Postgres).await;
+}
+
+#[tokio::test]
+async fn a_step_that_is_repeated_makes_no_second_job() {
+    let world = World::new(Lane::Postgres).await.unwrap();
+    let things = things(3);
+    let process = world.process();
+    world.emit(&things, 0..3).await;
+    world.settled(9).await;
+    process.stop().await;
+    let replay = everything("recorder");
+    assert_eq!(run(&world, &replay).await, (9, 9));
+    assert_eq!(run(&world, &replay).await, (9, 0), "what is on its way is left alone");
+    let other = everything("recorder");
+    assert_eq!(run(&world, &other).await, (9, 0), "by another replay too");
+    let process = world.process();
+    world.settled(18).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_pipeline_that_is_new_gets_what_was_before_it() {
+    let world = World::new(Lane::Postgres).await.unwrap();
+    let things = things(3);
+    let process = world.process();
+    world.emit(&things, 0..4).await;
+    world.settled(12).await;
+    process.stop().await;
+    assert_eq!(run(&world, &everything("second")).await, (12, 12));
+    let process = world.process_with(vec![Recorder::new("second", 10)]);
+    until("the new pipeline has seen them", || async {
+        world.db.count("select count(*) as n from recorded where pipeline = 'second'").await == 12
+    })
+    .await;
+    assert_eq!(world.db.count("select count(*) as n from recorded where pipeline = 'recorder'").await, 12);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn the_time_and_the_topic_bound_it() {
+    let world = World::new(Lane::Postgres).await.unwrap();
+    let process = world.process();
+    world.emit(&things(2), 0..2).await;
+    world.settled(4).await;
+    process.stop().await;
+    let early = Replay { until: Utc::now() - TimeDelta::minutes(30), ..everything("recorder") };
+    assert_eq!(run(&world, &early).await, (0, 0));
+    let other = Replay { topics: vec!["thing.unwanted".to_owned()], ..everything("recorder") };
+    assert_eq!(run(&world, &other).await, (0, 0));
+}
+
+async fn lag_counts_what_is_not_handled(lane: Lane) {
+    let Some(world) = World::new(lane).await else { return };
+    let things = things(3);
+    let measured = async || lag(&mut *world.db.conn().await, &["recorder"]).await.unwrap().remove(0);
+    assert_eq!((measured().await.at_broker, measured().await.as_jobs), (0, 0));
+    world.recorder.hold();
+    let process = world.process();
+    world.emit(&things, 0..2).await;
+    until("the events are on their way", || async {
+        let lag = measured().await;
+        let (here, elsewhere) =
+            if lane == Lane::Amqp { (lag.at_broker, lag.as_jobs) } else { (lag.as_jobs, lag.at_broker) };
+        here == 6 && elsewhere == 0 && lag.oldest_seconds > 0.0
+    })
+    .await;
+    world.recorder.release();
+    world.settled(6).await;
+    until("nothing is behind", || async {
+        let lag = measured().await;
+        (lag.at_broker, lag.as_jobs, lag.dead) == (0, 0, 0)
+    })
+    .await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn lag_counts_what_is_at_the_broker() {
+    lag_counts_what_is_not_handled(Lane::Amqp).await;
+}
+
+#[tokio::test]
+async fn lag_counts_what_waits_as_jobs() {
+    lag_counts_what_is_not_handled(Lane::Postgres).await;
+}
