@@ -43,14 +43,16 @@ async fn main() -> anyhow::Result<()> {
     }
     waybill_platform::install_crypto();
     let config = Config::load()?;
-    telemetry::init(&config.log, NAME);
+    telemetry::init(&config.log, &config.telemetry, NAME);
     for warning in &config.warnings {
         tracing::warn!(warning, "configuration");
     }
-    match command {
+    let ended = match command {
         Command::Migrate => migrate(&config).await,
         Command::Serve | Command::Openapi => serve(config).await,
-    }
+    };
+    telemetry::flush();
+    ended
 }
 
 async fn migrate(config: &Config) -> anyhow::Result<()> {

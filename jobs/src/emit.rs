@@ -89,8 +89,9 @@ pub async fn emit_all<E: Event>(
     let aggregates: Vec<Uuid> = events.iter().map(Event::aggregate_id).collect();
     let payloads = events.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
     waybill_schema::sql(
-        "insert into outbox (id, topic, version, aggregate, aggregate_id, shard, correlation_id, causation_id, payload)
-         select id, $2, $3, $4, aggregate_id, shard, correlation_id, $5, payload
+        "insert into outbox (id, topic, version, aggregate, aggregate_id, shard, correlation_id, causation_id, payload,
+                             traceparent)
+         select id, $2, $3, $4, aggregate_id, shard, correlation_id, $5, payload, $10
          from unnest($1, $6, $7, $8, $9) with ordinality
               as t(id, aggregate_id, shard, correlation_id, payload, place)
          order by place",
@@ -104,6 +105,7 @@ pub async fn emit_all<E: Event>(
     .bind::<Array<SmallInt>, _>(aggregates.iter().map(shard_of).collect::<Vec<_>>())
     .bind::<Array<Nullable<SqlUuid>>, _>(events.iter().map(Event::correlation_id).collect::<Vec<_>>())
     .bind::<Array<Jsonb>, _>(&payloads)
+    .bind::<Nullable<Text>, _>(crate::trace::traceparent())
     .execute(&mut &*conn)
     .await?;
     crate::postgres::touched::note(crate::events_lane::OUTBOX_HINT);

@@ -37,7 +37,7 @@ pub struct Enqueue {
     pub causation_id: Option<Uuid>,
     /// Overrides [`Job::correlation_id`].
     pub correlation_id: Option<Uuid>,
-    /// W3C trace context.
+    /// W3C trace context; that of the task otherwise, see [`crate::trace`].
     pub traceparent: Option<String>,
     /// Overrides [`Job::subject_id`].
     pub subject_id: Option<Uuid>,
@@ -110,7 +110,7 @@ pub async fn enqueue_raw(conn: &Conn, job: RawJob, options: Enqueue) -> Result<U
         correlation_id: options.correlation_id,
         causation_id: options.causation_id,
         owner_id: options.owner_id,
-        traceparent: options.traceparent,
+        traceparent: options.traceparent.or_else(crate::trace::traceparent),
         limit_key: None,
         flow_id: options.flow_id,
         step: options.step,
@@ -158,7 +158,7 @@ impl Row {
             correlation_id: options.correlation_id.or_else(|| job.correlation_id()),
             causation_id: options.causation_id,
             owner_id: options.owner_id,
-            traceparent: options.traceparent,
+            traceparent: options.traceparent.or_else(crate::trace::traceparent),
             limit_key: job.limit_key(),
             flow_id: options.flow_id,
             step: options.step,

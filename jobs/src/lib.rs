@@ -24,6 +24,7 @@ pub mod runtime;
 pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod trace;
 
 pub use context::JobContext;
 pub use contract::{Failure, Finished, Job, JobResult, Outcome, Policy};

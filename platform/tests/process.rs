@@ -24,7 +24,7 @@ fn process_under_test() {
         ("WAYBILL_LOG__FORMAT", "json"),
     ])
     .unwrap();
-    telemetry::init(&config.log, "waybill-test");
+    telemetry::init(&config.log, &config.telemetry, "waybill-test");
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let stop = shutdown::token();
         let task = tokio::spawn(async { panic!("on purpose") });

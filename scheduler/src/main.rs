@@ -15,7 +15,7 @@ async fn main() -> anyhow::Result<()> {
     Args::parse();
     install_crypto();
     let config = Config::load()?;
-    telemetry::init(&config.log, "waybill-scheduler");
+    telemetry::init(&config.log, &config.telemetry, "waybill-scheduler");
     config.log_warnings();
     let shutdown = shutdown::token();
     let pool = waybill_schema::db::connect(
@@ -39,5 +39,6 @@ async fn main() -> anyhow::Result<()> {
     service::announce(address);
     waybill_scheduler::run::run(pool, config.scheduler.tick, shutdown).await;
     info!("stopped");
+    telemetry::flush();
     Ok(())
 }

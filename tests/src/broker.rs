@@ -6,7 +6,9 @@ use lapin::{
     types::FieldTable,
 };
 
-const QUEUES: [&str; 4] = ["notifications", "webhooks", "indexing", "dead"];
+/// Ours, and one for a consumer that is none of ours.
+const QUEUES: [&str; 5] = ["notifications", "webhooks", "indexing", "dead", CONSUMER];
+const CONSUMER: &str = "consumer";
 
 /// An exchange whose name no other test has. Deleted, with its queues, when it goes.
 pub struct Exchange {
@@ -28,6 +30,11 @@ impl Exchange {
     /// The exchange's name; queues begin with what is before `.events`.
     pub fn name(&self) -> String {
         format!("{}.events", self.prefix)
+    }
+
+    /// The name of a queue for a consumer of the test's own; deleted with the others.
+    pub fn consumer(&self) -> String {
+        format!("{}.{CONSUMER}", self.prefix)
     }
 
     /// Messages that wait in the queue of a pipeline; none if there is no such queue.

@@ -74,7 +74,8 @@ pub struct System {
     pub database_url: String,
     settings: BTreeMap<String, String>,
     started: usize,
-    _exchange: Option<Exchange>,
+    /// Where events are published, if there is a broker.
+    pub exchange: Option<Exchange>,
     _database: Option<TestDatabase>,
     folder: TempDir,
 }
@@ -120,7 +121,7 @@ impl System {
             database_url,
             settings,
             started: 0,
-            _exchange: exchange,
+            exchange,
             _database: database,
             folder,
         };

@@ -25,10 +25,12 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     install_crypto();
     let mut config = Config::load()?;
-    telemetry::init(&config.log, "waybill-worker");
+    telemetry::init(&config.log, &config.telemetry, "waybill-worker");
     config.log_warnings();
     if let Some(pipelines) = args.pipelines {
         config.worker.pipelines = pipelines.into_iter().filter(|name| !name.is_empty()).collect();
     }
-    start::run(config, args.queues.as_deref(), args.name, shutdown::token()).await
+    let ended = start::run(config, args.queues.as_deref(), args.name, shutdown::token()).await;
+    telemetry::flush();
+    ended
 }

@@ -6,7 +6,7 @@ use poem::{
     Endpoint, IntoResponse, Middleware, PathPattern, Request, Response, Result,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
 };
-use tracing::Instrument;
+use waybill_jobs::trace;
 
 use super::{RequestId, boundary, request_id};
 
@@ -38,11 +38,15 @@ impl<E: Endpoint> Endpoint for EdgeEndpoint<E> {
         let started = Instant::now();
         let id = RequestId::of(&request);
         let method = request.method().clone();
-        let span =
-            tracing::info_span!("request", request_id = %id, %method, path = request.original_uri().path());
+        let span = tracing::info_span!(
+            "request", request_id = %id, %method, path = request.original_uri().path(),
+            trace_id = tracing::field::Empty
+        );
+        let parent = request.headers().get(trace::HEADER).and_then(|value| value.to_str().ok());
+        let context = trace::join(&span, parent);
         request.set_data(id.clone());
 
-        let mut response = match self.inner.call(request).instrument(span.clone()).await {
+        let mut response = match trace::within(context, span.clone(), self.inner.call(request)).await {
             Ok(response) => response.into_response(),
             Err(error) => span.in_scope(|| boundary::render(error, &id)),
         };

@@ -23,6 +23,7 @@ mod scheduler;
 mod search;
 mod secrets;
 mod section;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -46,6 +47,7 @@ pub use self::{
     scheduler::SchedulerConfig,
     search::{SearchConfig, SearchEngine},
     secrets::SecretsConfig,
+    telemetry::TelemetryConfig,
     webhooks::WebhooksConfig,
     worker::WorkerConfig,
 };
@@ -68,6 +70,8 @@ pub struct Config {
     pub environment: Environment,
     /// Logs.
     pub log: LogConfig,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
     /// Postgres.
     pub database: DatabaseConfig,
     /// `RabbitMQ`.
@@ -140,6 +144,7 @@ impl Config {
         Self {
             environment: reader.section("").choice("environment", &choices),
             log: LogConfig::read(reader),
+            telemetry: TelemetryConfig::read(reader),
             database: DatabaseConfig::read(reader),
             broker: BrokerConfig::read(reader),
             api: ApiConfig::read(reader),

@@ -5,6 +5,7 @@ use std::fmt;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer,
+    filter::{LevelFilter, Targets},
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::{Json, JsonFields, Writer},
@@ -14,12 +15,13 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::config::{LogConfig, LogFormat};
+use super::traces;
+use crate::config::{LogConfig, LogFormat, TelemetryConfig};
 
 /// Starts logging for `service` (the name in every JSON line and in [`crate::service::name`]) and makes panics log lines.
 ///
 /// The first call in a process wins, so tests may call it as often as they like.
-pub fn init(config: &LogConfig, service: &'static str) {
+pub fn init(config: &LogConfig, telemetry: &TelemetryConfig, service: &'static str) {
     crate::service::set_name(service);
     // The configuration has checked the directives; `info` only stands in for one made by hand.
     let filter = EnvFilter::builder().parse(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -33,7 +35,11 @@ pub fn init(config: &LogConfig, service: &'static str) {
             layer.fmt_fields(JsonFields::new()).event_format(WithService { inner: json(), service }).boxed()
         }
     };
-    if tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().is_ok() {
+    // Only our own spans: those of the libraries are theirs to look at.
+    let ours = Targets::new().with_target("waybill", LevelFilter::INFO);
+    let sent = traces::tracer(telemetry, service)
+        .map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours));
+    if tracing_subscriber::registry().with(layer.with_filter(filter)).with(sent).try_init().is_ok() {
         log_panics();
     }
 }

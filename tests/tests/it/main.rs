@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod api;
+mod consumers;
 mod gateway;
 mod imports;
 mod journey;
@@ -11,4 +12,5 @@ mod properties;
 mod schema;
 mod start;
 mod takeover;
+mod traces;
 mod webhooks;

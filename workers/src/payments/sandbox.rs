@@ -7,6 +7,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, header}
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use waybill_jobs::trace;
 use waybill_platform::config::SandboxConfig;
 use waybill_schema::{Currency, Money};
 
@@ -70,7 +71,11 @@ impl Sandbox {
             .map_err(|()| unavailable("the gateway's address cannot have a path"))?
             .pop_if_empty()
             .extend(path);
-        Ok(self.client.request(method, url).bearer_auth(self.api_key.expose_secret()))
+        let request = self.client.request(method, url).bearer_auth(self.api_key.expose_secret());
+        Ok(match trace::traceparent() {
+            Some(traceparent) => request.header(trace::HEADER, traceparent),
+            None => request,
+        })
     }
 
     async fn post(

@@ -8,6 +8,7 @@ use reqwest::{
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 use url::Url;
+use waybill_jobs::trace;
 use waybill_platform::{
     http,
     signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER},
@@ -103,17 +104,18 @@ impl Receivers {
     /// Posts a message and reads the beginning of the answer.
     pub async fn post(&self, url: &str, request: Request<'_>) -> Result<Answer, NoAnswer> {
         let url: Url = self.rules.check_url(url)?;
-        let response = self
+        let mut post = self
             .client
             .post(url)
             .header(CONTENT_TYPE, "application/json")
             .header(ID_HEADER, request.id)
             .header(TIMESTAMP_HEADER, request.timestamp)
             .header(SIGNATURE_HEADER, request.signature)
-            .body(request.body.to_owned())
-            .send()
-            .await
-            .map_err(|error| self.no_answer(&error))?;
+            .body(request.body.to_owned());
+        if let Some(traceparent) = trace::traceparent() {
+            post = post.header(trace::HEADER, traceparent);
+        }
+        let response = post.send().await.map_err(|error| self.no_answer(&error))?;
         let status = response.status();
         let retry_after =
             response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);

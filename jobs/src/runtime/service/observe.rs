@@ -7,10 +7,10 @@ use std::{
 use apalis_core::{error::BoxDynError, task::Task};
 use metrics::{Counter, Gauge, Histogram};
 use tower::{Layer, Service};
-use tracing::Instrument;
 
 use super::{Ended, Future, Shared};
 use crate::postgres::{Claimed, Settled, fetch::Fetched};
+use crate::trace;
 
 /// Span and metrics of each run.
 #[derive(Clone)]
@@ -118,6 +118,7 @@ where
         observed.running.increment(1);
         let running = Running(observed.running.clone());
         let span = span(job, &observed.queue);
+        let context = trace::join(&span, job.traceparent.as_deref());
         let run = self.inner.call(task);
         let observe = async move {
             let _running = running;
@@ -132,7 +133,7 @@ where
             log(&ended);
             Ok(())
         };
-        Box::pin(observe.instrument(span))
+        Box::pin(trace::within(context, span, observe))
     }
 }
 
@@ -144,7 +145,7 @@ fn span(job: &Claimed, queue: &str) -> tracing::Span {
         queue,
         attempt = job.attempt,
         correlation_id = tracing::field::Empty,
-        traceparent = job.traceparent,
+        trace_id = tracing::field::Empty,
     );
     if let Some(correlation_id) = job.correlation_id {
         span.record("correlation_id", tracing::field::display(correlation_id));
