@@ -9,7 +9,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use waybill_schema::{Conn, Pool};
 
-use crate::contract::{Failure, Finished};
+use crate::{
+    contract::{Failure, Finished},
+    flows,
+    logs::{Level, Logs},
+    postgres::Claimed,
+};
 
 /// The claimed job, the pool, and the signal to stop.
 #[derive(Clone)]
@@ -30,9 +35,17 @@ pub struct JobContext {
     pub correlation_id: Option<Uuid>,
     /// When it was enqueued.
     pub created_at: DateTime<Utc>,
+    /// The batch or workflow it is part of.
+    pub flow_id: Option<Uuid>,
+    /// Its name there.
+    pub step: Option<String>,
+    /// Whether this is the run of its compensation: somebody cancelled the job after it had begun.
+    pub undo: bool,
+    /// What [`log`](Self::log) writes to.
+    pub logs: Logs,
     /// Connections.
     pub pool: Pool,
-    /// Cancelled at the timeout, at shutdown's deadline, and when this process can no longer prove it lives.
+    /// Cancelled when somebody cancels the job, at the timeout, at shutdown's deadline, and when this process can no longer prove it lives.
     pub cancelled: CancellationToken,
 }
 
@@ -48,6 +61,38 @@ struct Held {
 }
 
 impl JobContext {
+    /// The context of a claimed job.
+    pub(crate) fn new(job: &Claimed, pool: &Pool, cancelled: CancellationToken) -> Self {
+        Self {
+            id: job.id,
+            kind: job.kind.clone(),
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            claim: job.claim,
+            snoozes: job.snoozes,
+            correlation_id: job.correlation_id,
+            created_at: job.created_at,
+            flow_id: job.flow_id,
+            step: job.step.clone(),
+            undo: job.undo,
+            logs: Logs::new(job.id, job.attempt, pool),
+            pool: pool.clone(),
+            cancelled,
+        }
+    }
+
+    /// Writes a line that the job's owner may read: no secrets, nothing of other people. Lines are kept for a moment and
+    /// written together; a job keeps the first 1,000 of 2,000 characters each. Never waits, never fails.
+    pub fn log(&self, level: Level, line: impl Into<String>) {
+        self.logs.add(level, line.into());
+    }
+
+    /// What an earlier step of this job's workflow came to; `None` if that step had no result, or is not done.
+    pub async fn step_result(&self, conn: &mut Conn, step: &str) -> Result<Option<Value>, Failure> {
+        let Some(flow_id) = self.flow_id else { return Ok(None) };
+        Ok(flows::result_of(conn, flow_id, step).await?)
+    }
+
     /// Refuses to go on unless this attempt still holds the job, and keeps it so until the transaction on `conn` ends.
     /// Call it first in every transaction of a handler that does not end in [`finish`](Self::finish).
     pub async fn guard(&self, conn: &mut Conn) -> Result<(), Failure> {
@@ -74,11 +119,12 @@ impl JobContext {
              insert into job_history (",
             waybill_schema::job_columns!(),
             ",
-                 state, failures, finished_at, result)
+                 state, failures, finished_at, result, reason)
              select ",
             waybill_schema::job_columns!(),
             ",
-                 'done', failures, clock_timestamp(), $3
+                 case when undo then 'cancelled' else 'done' end, failures, clock_timestamp(), $3,
+                 case when undo then cancel ->> 'reason' end
              from gone"
         ))
         .bind::<SqlUuid, _>(self.id)

@@ -6,6 +6,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::unique::Unique;
+
 /// A kind of job: its arguments, and everything about it that does not change from one to the next.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The permanent name, `area.verb`. It is in the database and in other versions' binaries: to rename a kind, register
@@ -19,6 +21,10 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const POLICY: Policy = Policy::DEFAULT;
     /// Whether the kind's handler can undo what a job of it did; cancelling one that has begun then runs that.
     const COMPENSATES: bool = false;
+    /// What outside must be up for it, by name. While one is down (see [`crate::control`]) its jobs wait unclaimed.
+    const NEEDS: &'static [&'static str] = &[];
+    /// Whether the arguments are sealed wherever they are stored; see [`crate::seal`].
+    const SEALED: bool = false;
 
     /// The aggregate (order, import, ...) whose trail this job belongs to.
     fn correlation_id(&self) -> Option<Uuid> {
@@ -32,6 +38,11 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// What the queue's limits per key count by: a merchant, a host.
     fn limit_key(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether there may be another like it: enqueueing one that may not be answers with the one that is there.
+    fn unique(&self) -> Option<Unique> {
         None
     }
 

@@ -7,29 +7,48 @@
 //!
 //! Adding a job: one file in `kinds/` with its struct and [`Job`] impl, one line in the worker's registry.
 
+/// The guide, compiled so that it stays true.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../docs/adding-a-job.md")]
+pub mod guide {}
+
+pub mod cancel;
 pub mod context;
 pub mod contract;
+pub mod control;
 pub mod emit;
 pub mod enqueue;
+pub mod erase;
 pub mod events;
 pub mod events_lane;
+pub mod flows;
 pub mod heartbeat;
 pub mod kinds;
+pub mod logs;
 pub mod pipeline;
 pub mod postgres;
 pub mod queues;
 pub mod reaper;
 pub mod registry;
 pub mod runtime;
+pub mod seal;
 pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trace;
+pub mod unique;
 
+pub use cancel::{Cancelled, cancel};
 pub use context::JobContext;
 pub use contract::{Failure, Finished, Job, JobResult, Outcome, Policy};
 pub use emit::{Event, EventEnvelope, emit, emit_all};
-pub use enqueue::{Enqueue, EnqueueError, RawJob, enqueue, enqueue_all, enqueue_raw, enqueue_with};
+pub use enqueue::{
+    Enqueue, EnqueueError, RawJob, enqueue, enqueue_all, enqueue_raw, enqueue_with, try_enqueue,
+    try_enqueue_all, try_enqueue_raw,
+};
+pub use flows::{Batch, Workflow};
+pub use logs::Level;
 pub use pipeline::{Pipeline, PipelineError};
 pub use postgres::Notifier;
 pub use registry::{Handler, Registry};
+pub use unique::{Enqueued, Unique};

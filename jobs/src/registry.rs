@@ -7,6 +7,8 @@ use serde_json::Value;
 use crate::{
     context::JobContext,
     contract::{Failure, Job, JobResult, Policy},
+    control::{Declared, Limits},
+    seal,
 };
 
 /// Runs jobs of one kind. Implemented for every `Fn(J, JobContext) -> impl Future<Output = JobResult>`.
@@ -38,13 +40,26 @@ pub struct Entry {
     pub queue: &'static str,
     /// Its policy.
     pub policy: Policy,
+    /// What outside must be up for it.
+    pub needs: &'static [&'static str],
     run: Run,
+    undo: Option<Run>,
 }
 
 impl Entry {
-    /// Decodes the payload and runs the handler; a payload that cannot be read is a permanent failure.
+    /// Decodes the payload and runs the handler, or the compensation if that is what the run is for. A payload that cannot
+    /// be read is a permanent failure, and so is a compensation that nobody registered.
     pub fn run(&self, payload: Value, context: JobContext) -> BoxFuture {
-        (self.run)(payload, context)
+        if !context.undo {
+            return (self.run)(payload, context);
+        }
+        match &self.undo {
+            Some(undo) => undo(payload, context),
+            None => Box::pin(std::future::ready(Err(Failure::permanent(format!(
+                "this worker knows no compensation of {}",
+                context.kind
+            ))))),
+        }
     }
 }
 
@@ -52,6 +67,7 @@ impl Entry {
 #[derive(Clone, Default)]
 pub struct Registry {
     entries: BTreeMap<&'static str, Entry>,
+    limits: BTreeMap<String, Limits>,
 }
 
 impl Registry {
@@ -62,19 +78,43 @@ impl Registry {
 
     /// Adds a kind; the last registration of a kind counts.
     #[must_use]
-    pub fn job<J: Job>(mut self, handler: impl Handler<J>) -> Self {
-        let handler = Arc::new(handler);
-        let run: Run = Arc::new(move |payload, context| {
-            let handler = Arc::clone(&handler);
-            Box::pin(async move {
-                match serde_json::from_value::<J>(payload) {
-                    Ok(job) => handler.run(job, context).await,
-                    Err(e) => Err(Failure::permanent(format!("payload of {} cannot be read: {e}", J::KIND))),
-                }
-            })
-        });
-        self.entries.insert(J::KIND, Entry { version: J::VERSION, queue: J::QUEUE, policy: J::POLICY, run });
+    pub fn job<J: Job>(self, handler: impl Handler<J>) -> Self {
+        self.add::<J>(runs(handler), None)
+    }
+
+    /// Adds a kind with what undoes it, for kinds with [`Job::COMPENSATES`]: run, by the same policy, when a job that has
+    /// begun is cancelled. `undo` must cope with a job that has done all, part or nothing of its work; it ends well with
+    /// any outcome but a failure, a retry or a snooze, and the job is `cancelled` then.
+    #[must_use]
+    pub fn job_with_compensation<J: Job>(self, run: impl Handler<J>, undo: impl Handler<J>) -> Self {
+        self.add::<J>(runs(run), Some(runs(undo)))
+    }
+
+    fn add<J: Job>(mut self, run: Run, undo: Option<Run>) -> Self {
+        let entry =
+            Entry { version: J::VERSION, queue: J::QUEUE, policy: J::POLICY, needs: J::NEEDS, run, undo };
+        self.entries.insert(J::KIND, entry);
         self
+    }
+
+    /// Limits a queue over all workers, unless an operator has set other limits.
+    #[must_use]
+    pub fn limit(mut self, queue: &str, limits: Limits) -> Self {
+        self.limits.insert(queue.to_owned(), limits);
+        self
+    }
+
+    /// What a worker with this registry writes down when it starts.
+    pub fn declared(&self) -> Declared {
+        Declared {
+            kinds: self.kinds().collect(),
+            needs: self
+                .entries
+                .iter()
+                .flat_map(|(kind, entry)| entry.needs.iter().map(|needed| (*kind, *needed)))
+                .collect(),
+            limits: self.limits.iter().map(|(queue, limits)| (queue.clone(), *limits)).collect(),
+        }
     }
 
     /// The entry of a kind.
@@ -94,4 +134,20 @@ impl Registry {
         queues.dedup();
         queues
     }
+}
+
+fn runs<J: Job>(handler: impl Handler<J>) -> Run {
+    let handler = Arc::new(handler);
+    Arc::new(move |payload, context| {
+        let handler = Arc::clone(&handler);
+        Box::pin(async move {
+            let logs = context.logs.clone();
+            let result = match seal::opened::<J>(payload) {
+                Ok(job) => handler.run(job, context).await,
+                Err(failure) => Err(failure),
+            };
+            logs.flush().await;
+            result
+        })
+    })
 }

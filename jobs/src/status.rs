@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{
-    BigInt, Double, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+    BigInt, Bool, Double, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
 };
 use diesel::{OptionalExtension, QueryResult, QueryableByName};
 use diesel_async::RunQueryDsl;
@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 use waybill_schema::Conn;
+
+use crate::logs::{self, LogLine};
 
 /// A job, wherever it is.
 #[derive(Debug, Clone, Serialize, QueryableByName)]
@@ -74,6 +76,101 @@ pub struct JobView {
     /// The attempts that did not end in done.
     #[diesel(sql_type = Jsonb)]
     pub failures: Value,
+    /// The batch or workflow it is part of.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub flow_id: Option<Uuid>,
+    /// Its name there.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub step: Option<String>,
+    /// Whether somebody asked for its end while it ran or had begun.
+    #[diesel(sql_type = Bool)]
+    pub cancel_asked: bool,
+    /// Whether its attempts are those of its compensation.
+    #[diesel(sql_type = Bool)]
+    pub undo: bool,
+}
+
+/// What has happened to a job since somebody looked last.
+#[derive(Debug, Clone, Serialize)]
+pub struct Followed {
+    /// As in [`JobView`].
+    pub state: String,
+    /// The running attempt, or the last one.
+    pub attempt: i16,
+    /// Whether its attempts are those of its compensation.
+    pub undo: bool,
+    /// What its handler last said of how far it is.
+    pub progress: Option<Value>,
+    /// What it came to.
+    pub result: Option<Value>,
+    /// Why it was cancelled, discarded or given up.
+    pub reason: Option<String>,
+    /// Whether nothing more will come, but for an operator's retry of a dead letter.
+    pub over: bool,
+    /// Lines of its log that the caller has not seen; with 200 of them there may be more.
+    pub lines: Vec<LogLine>,
+}
+
+/// Follows a job: its state and progress now, and the lines after place `seen` (0 at first). Called again and again, twice a
+/// second say, it costs two index look-ups while the job is live, and needs no LISTEN; there is no cheaper word from a
+/// handler to any number of readers behind any number of API processes. Once `over` is true all lines have come or come
+/// with this answer, if there are fewer than 200. `owner_id` is whose job it must be, if anybody's.
+pub async fn follow(
+    conn: &mut Conn,
+    id: Uuid,
+    owner_id: Option<Uuid>,
+    seen: i64,
+) -> QueryResult<Option<Followed>> {
+    // The state before the lines: a run's lines are written before its outcome.
+    let live: Option<Now> = waybill_schema::sql(
+        "select state, attempt, undo, progress from jobs where id = $1 and ($2::uuid is null or owner_id = $2)",
+    )
+    .bind::<SqlUuid, _>(id)
+    .bind::<Nullable<SqlUuid>, _>(owner_id)
+    .get_result(conn)
+    .await
+    .optional()?;
+    let mut followed = if let Some(now) = live {
+        Followed {
+            state: now.state,
+            attempt: now.attempt,
+            undo: now.undo,
+            progress: now.progress,
+            result: None,
+            reason: None,
+            over: false,
+            lines: Vec::new(),
+        }
+    } else {
+        let Some(view) = find_where(conn, id, owner_id).await? else { return Ok(None) };
+        Followed {
+            over: !matches!(view.state.as_str(), "scheduled" | "queued" | "running"),
+            state: view.state,
+            attempt: view.attempt,
+            undo: view.undo,
+            progress: view.progress,
+            result: view.result,
+            reason: view.reason,
+            lines: Vec::new(),
+        }
+    };
+    followed.lines = logs::lines(conn, id, seen, LINES).await?;
+    Ok(Some(followed))
+}
+
+/// Lines in one answer.
+const LINES: i64 = 200;
+
+#[derive(QueryableByName)]
+struct Now {
+    #[diesel(sql_type = Text)]
+    state: String,
+    #[diesel(sql_type = SmallInt)]
+    attempt: i16,
+    #[diesel(sql_type = Bool)]
+    undo: bool,
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    progress: Option<Value>,
 }
 
 /// A job by its id.
@@ -93,15 +190,18 @@ async fn find_where(conn: &mut Conn, id: Uuid, owner_id: Option<Uuid>) -> QueryR
         "select * from (
              select id, kind, queue, state, priority, attempt, max_attempts, snoozes, run_at, created_at,
                     claimed_at as started_at, null::timestamptz as finished_at, worker_id, correlation_id, causation_id,
-                    owner_id, progress, null::jsonb as result, null::text as reason, failures
+                    owner_id, progress, null::jsonb as result, null::text as reason, failures,
+                    flow_id, step, cancel is not null as cancel_asked, undo
              from jobs where id = $1
              union all
              select id, kind, queue, 'dead', priority, attempt, max_attempts, snoozes, run_at, created_at, claimed_at,
-                    died_at, worker_id, correlation_id, causation_id, owner_id, progress, null, reason, failures
+                    died_at, worker_id, correlation_id, causation_id, owner_id, progress, null, reason, failures,
+                    flow_id, step, cancel is not null, undo
              from dead_letters where id = $1
              union all
              select id, kind, queue, state, priority, attempt, max_attempts, snoozes, run_at, created_at, claimed_at,
-                    finished_at, worker_id, correlation_id, causation_id, owner_id, progress, result, reason, failures
+                    finished_at, worker_id, correlation_id, causation_id, owner_id, progress, result, reason, failures,
+                    flow_id, step, cancel is not null, undo
              from job_history where id = $1) found
          where $2::uuid is null or owner_id = $2
          limit 1",
@@ -145,16 +245,17 @@ pub async fn counts(conn: &mut Conn) -> QueryResult<Vec<QueueCount>> {
     .await
 }
 
-/// Queues a dead job again, with all its attempts anew and its history kept; false if it is not among the dead.
+/// Queues a dead job again, with all its attempts anew and its history kept; false if it is not among the dead, or its
+/// arguments were erased.
 pub async fn retry_dead(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
     let moved = waybill_schema::sql(
-        "with gone as (delete from dead_letters where id = $1 returning *)
+        "with gone as (delete from dead_letters where id = $1 and erased_at is null returning *)
          insert into jobs (id, kind, version, queue, priority, state, run_at, attempt, max_attempts, snoozes, claim,
              partition_key, correlation_id, causation_id, owner_id, traceparent, payload, progress, failures,
-             created_at, limit_key, flow_id, step, subject_id, compensates)
+             created_at, limit_key, flow_id, step, subject_id, compensates, cancel, undo)
          select id, kind, version, queue, priority, 'queued', clock_timestamp(), 0, max_attempts, snoozes, claim,
              partition_key, correlation_id, causation_id, owner_id, traceparent, payload, progress, failures,
-             created_at, limit_key, flow_id, step, subject_id, compensates
+             created_at, limit_key, flow_id, step, subject_id, compensates, cancel, undo
          from gone",
     )
     .bind::<SqlUuid, _>(id)

@@ -1,7 +1,7 @@
 //! The trace that joins a request, the jobs it causes, their attempts, messages and calls to the outside.
 //!
-//! A request or an attempt of a job opens a [`span`] and runs [`within`] it; whatever is enqueued or emitted there carries the
-//! trace on, in the form of W3C's Trace Context (<https://www.w3.org/TR/trace-context/>). The ids are those of
+//! A request or an attempt of a job opens a span, lets it [`join`] its trace and runs [`within`] it; whatever is enqueued or
+//! emitted there carries the trace on, in the form of W3C's Trace Context (<https://www.w3.org/TR/trace-context/>). The ids are those of
 //! OpenTelemetry when a collector is configured, and our own otherwise, so the logs can be joined by `trace_id` either way.
 
 use std::{fmt, future::Future, str::FromStr};

@@ -81,6 +81,20 @@ diesel::table! {
         step -> Nullable<Text>,
         subject_id -> Nullable<Uuid>,
         compensates -> Bool,
+        cancel -> Nullable<Jsonb>,
+        undo -> Bool,
+        erased_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    dependencies (name) {
+        name -> Text,
+        down_since -> Nullable<Timestamptz>,
+        down_until -> Nullable<Timestamptz>,
+        reason -> Nullable<Text>,
+        probe_id -> Nullable<Uuid>,
+        updated_at -> Timestamptz,
     }
 }
 
@@ -142,6 +156,42 @@ diesel::table! {
         body -> Nullable<Jsonb>,
         created_at -> Timestamptz,
         expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    flow_steps (flow_id, name) {
+        flow_id -> Uuid,
+        name -> Text,
+        place -> Integer,
+        needs -> Array<Text>,
+        job -> Jsonb,
+        undo -> Nullable<Jsonb>,
+        job_id -> Nullable<Uuid>,
+        undo_job_id -> Nullable<Uuid>,
+        state -> Text,
+        result -> Nullable<Jsonb>,
+    }
+}
+
+diesel::table! {
+    flows (id) {
+        id -> Uuid,
+        kind -> Text,
+        name -> Text,
+        state -> Text,
+        sealed -> Bool,
+        on_dead_step -> Text,
+        when_over -> Nullable<Jsonb>,
+        when_dead -> Nullable<Jsonb>,
+        dead_told_at -> Nullable<Timestamptz>,
+        correlation_id -> Nullable<Uuid>,
+        owner_id -> Nullable<Uuid>,
+        subject_id -> Nullable<Uuid>,
+        cancel -> Nullable<Jsonb>,
+        report -> Nullable<Jsonb>,
+        created_at -> Timestamptz,
+        finished_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -220,6 +270,29 @@ diesel::table! {
         step -> Nullable<Text>,
         subject_id -> Nullable<Uuid>,
         compensates -> Bool,
+        cancel -> Nullable<Jsonb>,
+        undo -> Bool,
+        erased_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    job_logs (job_id, seq) {
+        job_id -> Uuid,
+        at -> Timestamptz,
+        seq -> BigInt,
+        attempt -> SmallInt,
+        level -> Text,
+        line -> Text,
+    }
+}
+
+diesel::table! {
+    job_uniques (key) {
+        key -> Text,
+        job_id -> Uuid,
+        scope -> Text,
+        until -> Nullable<Timestamptz>,
     }
 }
 
@@ -252,6 +325,37 @@ diesel::table! {
         step -> Nullable<Text>,
         subject_id -> Nullable<Uuid>,
         compensates -> Bool,
+        hold -> Nullable<Text>,
+        unique_key -> Nullable<Text>,
+        cancel -> Nullable<Jsonb>,
+        undo -> Bool,
+    }
+}
+
+diesel::table! {
+    kind_controls (kind) {
+        kind -> Text,
+        paused_at -> Nullable<Timestamptz>,
+        paused_by -> Nullable<Text>,
+        pause_reason -> Nullable<Text>,
+        updated_at -> Timestamptz,
+        updated_by -> Text,
+    }
+}
+
+diesel::table! {
+    kind_needs (dependency, kind) {
+        kind -> Text,
+        dependency -> Text,
+    }
+}
+
+diesel::table! {
+    limit_key_buckets (queue, limit_key) {
+        queue -> Text,
+        limit_key -> Text,
+        tokens -> Double,
+        filled_at -> Timestamptz,
     }
 }
 
@@ -280,6 +384,17 @@ diesel::table! {
         context -> Jsonb,
         created_at -> Timestamptz,
         sent_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    operator_actions (id) {
+        id -> Uuid,
+        at -> Timestamptz,
+        actor -> Text,
+        action -> Text,
+        target -> Text,
+        detail -> Jsonb,
     }
 }
 
@@ -436,6 +551,40 @@ diesel::table! {
 }
 
 diesel::table! {
+    queue_controls (queue) {
+        queue -> Text,
+        paused_at -> Nullable<Timestamptz>,
+        paused_by -> Nullable<Text>,
+        pause_reason -> Nullable<Text>,
+        max_running -> Nullable<Integer>,
+        max_per_key -> Nullable<Integer>,
+        rate -> Nullable<Integer>,
+        rate_period -> Nullable<Double>,
+        rate_burst -> Nullable<Integer>,
+        key_rate -> Nullable<Integer>,
+        key_rate_period -> Nullable<Double>,
+        key_rate_burst -> Nullable<Integer>,
+        tokens -> Nullable<Double>,
+        filled_at -> Nullable<Timestamptz>,
+        limits_origin -> Text,
+        updated_at -> Timestamptz,
+        updated_by -> Text,
+        key_limited -> Bool,
+        limited -> Bool,
+    }
+}
+
+diesel::table! {
+    queue_places (queue, worker_id) {
+        queue -> Text,
+        worker_id -> Uuid,
+        places -> Integer,
+        updated_at -> Timestamptz,
+        updated_by -> Text,
+    }
+}
+
+diesel::table! {
     refresh_tokens (hash) {
         hash -> Bytea,
         session_id -> Uuid,
@@ -451,6 +600,7 @@ diesel::table! {
         fire_at -> Timestamptz,
         job_id -> Nullable<Uuid>,
         fired_at -> Timestamptz,
+        manual -> Bool,
     }
 }
 
@@ -469,11 +619,12 @@ diesel::table! {
         queue -> Text,
         max_attempts -> SmallInt,
         payload -> Jsonb,
-        next_at -> Timestamptz,
+        next_at -> Nullable<Timestamptz>,
         last_at -> Nullable<Timestamptz>,
         last_job_id -> Nullable<Uuid>,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        problem -> Nullable<Text>,
     }
 }
 
@@ -629,6 +780,7 @@ diesel::joinable!(api_keys -> users (created_by));
 diesel::joinable!(cart_lines -> carts (cart_id));
 diesel::joinable!(cart_lines -> variants (variant_id));
 diesel::joinable!(carts -> users (customer_id));
+diesel::joinable!(flow_steps -> flows (flow_id));
 diesel::joinable!(import_errors -> imports (import_id));
 diesel::joinable!(imports -> users (created_by));
 diesel::joinable!(order_history -> orders (order_id));
@@ -657,17 +809,26 @@ diesel::allow_tables_to_appear_in_same_query!(
     carts,
     categories,
     dead_letters,
+    dependencies,
     effects,
     event_log,
     gateway_events,
     idempotency_keys,
+    flow_steps,
+    flows,
     import_errors,
     imports,
     inbox,
     job_history,
+    job_logs,
+    job_uniques,
     jobs,
+    kind_controls,
+    kind_needs,
+    limit_key_buckets,
     locations,
     mails,
+    operator_actions,
     order_history,
     order_lines,
     orders,
@@ -677,6 +838,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     product_options,
     product_search,
     products,
+    queue_controls,
+    queue_places,
     refresh_tokens,
     schedule_fires,
     schedules,

@@ -31,7 +31,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// Plans are cached, and one made while the outbox was empty is used when it is full. So only those are allowed that are
 /// good for any number: along the index, row by row, until the limit. Bitmaps stay, block range indexes need them.
 const TUNING: &str = "set enable_seqscan = off; set enable_sort = off; set enable_hashjoin = off;
-     set enable_mergejoin = off; set plan_cache_mode = force_generic_plan";
+     set enable_mergejoin = off; set jit = off; set plan_cache_mode = force_generic_plan";
 
 /// How often shards are balanced between relays.
 const BALANCE_EVERY: Duration = Duration::from_secs(1);

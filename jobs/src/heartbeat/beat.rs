@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use waybill_schema::Conn;
 
 use super::row::{Identity, extend, insert, lock, remove};
-use crate::postgres::{CHANNEL, Hints, LinkError, link::connect, session::Session};
+use crate::cancel;
+use crate::postgres::{CHANNEL, Hints, LinkError, link::connect, notify::ASKED, session::Session};
 
 /// How often a lost connection is tried again.
 const RECONNECT: Duration = Duration::from_millis(100);
@@ -69,6 +70,7 @@ impl Pulse {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             match self.next(&mut tick, &end).await {
+                Beat::Hint(payload) if payload == ASKED => self.ask().await,
                 Beat::Hint(queue) => self.hints.send(&queue),
                 Beat::End => break,
                 Beat::Tick => {
@@ -109,8 +111,11 @@ impl Pulse {
         let (id, key, lease) = (self.session.id(), self.key, self.timing.lease);
         // A slow answer is no reason to drop the connection, and with it the lock, as long as the lease lasts.
         match timeout(lease / 3, extend(&mut self.conn, id, key, lease, draining)).await {
-            Ok(Ok(true)) => true,
-            Ok(Ok(false)) => {
+            Ok(Ok(Some(asked))) => {
+                self.session.ask(&asked);
+                true
+            }
+            Ok(Ok(None)) => {
                 tracing::error!(worker = %id, "others took this worker for dead; starting over under a new id");
                 self.session.declare_lost();
                 true
@@ -123,6 +128,16 @@ impl Pulse {
                 tracing::warn!(worker = %id, "heartbeat got no answer");
                 false
             }
+        }
+    }
+
+    /// Looks who was asked to end, before the next beat does. If this fails, that one finds them.
+    async fn ask(&mut self) {
+        let limit = self.timing.lease / 3;
+        match timeout(limit, cancel::asked(&mut self.conn, self.session.id())).await {
+            Ok(Ok(asked)) => self.session.ask(&asked),
+            Ok(Err(error)) => tracing::debug!(%error, "who was asked to end is found at the next beat"),
+            Err(_) => tracing::debug!("who was asked to end is found at the next beat"),
         }
     }
 
@@ -155,12 +170,13 @@ impl Pulse {
                 }
             };
             match outcome.unwrap_or(Err(LinkError::TimedOut(limit))) {
-                Ok((conn, key, true)) => {
+                Ok((conn, key, Some(wanted))) => {
+                    self.session.ask(&wanted);
                     (self.conn, self.key) = (conn, key);
                     tracing::info!(worker = %self.session.id(), away = ?since.elapsed(), "heartbeat is back");
                     return true;
                 }
-                Ok((_, _, false)) => {
+                Ok((_, _, None)) => {
                     tracing::error!(worker = %self.session.id(), "others took this worker for dead");
                     self.session.declare_lost();
                     return false;

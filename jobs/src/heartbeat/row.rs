@@ -114,29 +114,37 @@ pub(super) async fn insert(
     .map(drop)
 }
 
-/// Extends the lease, under a new lock key if the connection is new; false if the row is gone.
+#[derive(QueryableByName)]
+struct Extended {
+    #[diesel(sql_type = Array<SqlUuid>)]
+    asked: Vec<Uuid>,
+}
+
+/// Extends the lease, under a new lock key if the connection is new; `None` if the row is gone, else the jobs of this worker
+/// that were asked to end.
 pub(super) async fn extend(
     conn: &mut Conn,
     id: Uuid,
     key: i64,
     lease: Duration,
     draining: bool,
-) -> QueryResult<bool> {
+) -> QueryResult<Option<Vec<Uuid>>> {
     let row = waybill_schema::sql(
         "update workers
          set heartbeat_at = clock_timestamp(), lease_until = clock_timestamp() + $3 * interval '1 second',
              lock_key = $2, unlocked_at = null, state = case when $4 then 'draining' else state end
          where id = $1
-         returning true as yes",
+         returning array(select j.id from jobs j
+                         where j.worker_id = $1 and j.cancel is not null and not j.undo) as asked",
     )
     .bind::<SqlUuid, _>(id)
     .bind::<BigInt, _>(key)
     .bind::<Double, _>(lease.as_secs_f64())
     .bind::<Bool, _>(draining)
-    .get_result::<Answer>(conn)
+    .get_result::<Extended>(conn)
     .await
     .optional()?;
-    Ok(row.is_some_and(|answer| answer.yes))
+    Ok(row.map(|row| row.asked))
 }
 
 /// Removes the row of a worker that holds nothing any more; false while it still holds jobs.

@@ -1,14 +1,18 @@
 //! Every kind of job, one file each.
 
+mod check_invariants;
 mod deliver_webhook;
 mod expire_checkouts;
 mod gateway_event;
+pub mod list;
 mod maintain;
 mod replay_events;
 mod run_checkout;
 mod run_import;
 mod send_mail;
+mod watch_checkouts;
 
+pub use check_invariants::CheckInvariants;
 pub use deliver_webhook::DeliverWebhook;
 pub use expire_checkouts::ExpireCheckouts;
 pub use gateway_event::HandleGatewayEvent;
@@ -17,3 +21,4 @@ pub use replay_events::ReplayEvents;
 pub use run_checkout::RunCheckout;
 pub use run_import::RunImport;
 pub use send_mail::SendMail;
+pub use watch_checkouts::WatchCheckouts;

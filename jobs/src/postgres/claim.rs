@@ -1,13 +1,19 @@
 //! Claiming: from `queued` to `running`.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::result::{DatabaseErrorKind, Error};
-use diesel::sql_types::{BigInt, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
-use diesel::{QueryResult, QueryableByName};
+use diesel::sql_types::{
+    BigInt, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+};
+use diesel::{OptionalExtension, QueryResult, QueryableByName};
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
 use waybill_schema::Conn;
+
+use super::limited;
 
 /// A job that this process holds.
 #[derive(Debug, Clone, QueryableByName)]
@@ -57,47 +63,154 @@ pub struct Claimed {
     /// When it was enqueued.
     #[diesel(sql_type = Timestamptz)]
     pub created_at: DateTime<Utc>,
+    /// The batch or workflow it is part of.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub flow_id: Option<Uuid>,
+    /// Its name there.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub step: Option<String>,
+    /// Whether this is the run of its compensation.
+    #[diesel(sql_type = Bool)]
+    pub undo: bool,
+    /// What limits per key count it by.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub limit_key: Option<String>,
 }
+
+/// What a claim came to.
+#[derive(Debug, Default)]
+pub struct Claims {
+    /// The jobs, those that run first in front.
+    pub jobs: Vec<Claimed>,
+    /// When to ask again, if a limit kept jobs back.
+    pub again: Option<Duration>,
+}
+
+/// The order in which jobs run: by time, a step of priority being a minute. As in the indexes, to the letter.
+macro_rules! turn {
+    () => {
+        "(run_at at time zone 'UTC') + priority * interval '1 minute'"
+    };
+}
+
+/// What a job `j` is claimed for only if it holds: its kind is not paused, what it needs is up (or it is the one that
+/// tries), it is the head of its partition key. The subqueries about kinds do not depend on the job, and run once.
+///
+/// The `or` of the last keeps the planner from turning the check for heads into a join over all keys. Two subqueries, each
+/// one probe of an index: in one, all of a key's followers would be read for its head.
+macro_rules! may_run {
+    () => {
+        "j.kind <> all (array(select kind from kind_controls where paused_at is not null))
+         and (j.kind <> all (array(select n.kind from dependencies d join kind_needs n on n.dependency = d.name
+                                   where d.down_since is not null))
+              or j.id = any (array(select probe_id from dependencies
+                                   where down_since is not null and probe_id is not null)))
+         and (j.partition_key is null
+               or not exists (select from jobs b where b.partition_key = j.partition_key and b.id < j.id)
+                  and not exists (select from jobs b
+                                  where b.partition_key = j.partition_key and b.state = 'running'))"
+    };
+}
+
+macro_rules! take_them {
+    () => {
+        "update jobs
+         set state = 'running', worker_id = $2, claimed_at = clock_timestamp(),
+             attempt = attempt + 1, claim = claim + 1, hold = null"
+    };
+}
+
+macro_rules! taken {
+    () => {
+        "returning id, kind, version, priority, run_at, claimed_at, attempt, max_attempts, snoozes, claim,
+                   partition_key, correlation_id, traceparent, payload, created_at, limit_key, flow_id, step, undo"
+    };
+}
+
+pub(super) use {may_run, take_them, taken, turn};
 
 /// Claims at most `limit` jobs of `queue` for `worker`, those that run first in front.
 ///
-/// A worker whose row is gone gets none: it was taken for dead and has not noticed yet.
+/// A worker whose row is gone gets none: it was taken for dead and has not noticed yet. A queue that is paused gives none,
+/// and one with limits no more than they allow.
 ///
 /// A job with a partition key is taken only as the head of its key: no other live job of the key has a smaller id, and none
 /// runs. Two claimers that see different moments can still both think so, when a job with a smaller id commits late; the
 /// unique index `jobs_one_running_per_key` then refuses the second one, whose claim comes back empty to be tried again.
 pub async fn claim(conn: &mut Conn, queue: &str, worker: Uuid, limit: usize) -> QueryResult<Vec<Claimed>> {
+    Ok(claims(conn, queue, worker, limit).await?.jobs)
+}
+
+/// [`claim`] that also says when to ask again.
+pub async fn claims(conn: &mut Conn, queue: &str, worker: Uuid, limit: usize) -> QueryResult<Claims> {
+    let claimed = async {
+        // Most queues have no limits. One that has answers with nothing here and is asked again, so that nobody else pays.
+        let jobs = take(conn, queue, worker, limit, false).await?;
+        if jobs.is_empty() && limit > 0 && is_limited(conn, queue).await? {
+            return limited::claims(conn, queue, worker, limit).await;
+        }
+        Ok(Claims { jobs, again: None })
+    };
+    match claimed.await {
+        Ok(mut claims) => {
+            claims.jobs.sort_unstable_by_key(|job| {
+                (job.run_at + TimeDelta::minutes(i64::from(job.priority)), job.id)
+            });
+            Ok(claims)
+        }
+        Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => Ok(Claims::default()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Claims from a queue without limits, or (`limited`) as many as its limits allow.
+pub(super) async fn take(
+    conn: &mut Conn,
+    queue: &str,
+    worker: Uuid,
+    limit: usize,
+    limited: bool,
+) -> QueryResult<Vec<Claimed>> {
     // By ctid: the rows were found and locked in this very statement, so no index has to be searched again, and the plan
     // stays the same whatever the planner thinks of the number of rows (a join is at times planned as a scan of the table).
-    // The `or` keeps the planner from turning the check for heads into a join over all keys.
-    let claimed = waybill_schema::sql(
-        "update jobs
-         set state = 'running', worker_id = $2, claimed_at = clock_timestamp(),
-             attempt = attempt + 1, claim = claim + 1
-         where ctid = any (array(
+    // No key update: whoever holds a follower of a job back locks that job's key.
+    waybill_schema::sql(concat!(
+        take_them!(),
+        " where ctid = any (array(
              select ctid from jobs j
-             where queue = $1 and state = 'queued' and exists (select from workers where id = $2)
-               and (partition_key is null or not exists (
-                   select from jobs b
-                   where b.partition_key = j.partition_key and b.id <> j.id
-                     and (b.id < j.id or b.state = 'running')))
-             order by priority, run_at, id
+             where queue = $1 and state = 'queued' and hold is null and exists (select from workers where id = $2)
+               and not exists (select from queue_controls
+                               where queue = $1 and (paused_at is not null or limited and not $4))
+               and ",
+        may_run!(),
+        " order by ",
+        turn!(),
+        ", id
              limit $3
-             for update skip locked))
-         returning id, kind, version, priority, run_at, claimed_at, attempt, max_attempts, snoozes, claim,
-                   partition_key, correlation_id, traceparent, payload, created_at",
-    )
+             for no key update skip locked)) ",
+        taken!()
+    ))
     .bind::<Text, _>(queue)
     .bind::<SqlUuid, _>(worker)
     .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
-    .load::<Claimed>(conn)
-    .await;
-    match claimed {
-        Ok(mut jobs) => {
-            jobs.sort_unstable_by_key(|job| (job.priority, job.run_at, job.id));
-            Ok(jobs)
-        }
-        Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+    .bind::<Bool, _>(limited)
+    .load(conn)
+    .await
+}
+
+#[derive(QueryableByName)]
+struct Limited {
+    #[diesel(sql_type = Bool)]
+    limited: bool,
+}
+
+async fn is_limited(conn: &mut Conn, queue: &str) -> QueryResult<bool> {
+    let answer: Option<Limited> = waybill_schema::sql(
+        "select limited and paused_at is null as limited from queue_controls where queue = $1",
+    )
+    .bind::<Text, _>(queue)
+    .get_result(conn)
+    .await
+    .optional()?;
+    Ok(answer.is_some_and(|answer| answer.limited))
 }

@@ -3,7 +3,7 @@
 //! Each function is one statement for any number of jobs, answers with the ids whose claim still held, and leaves the
 //! others alone. All of them may be called inside a transaction.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use diesel::sql_types::{Array, BigInt, Double, Jsonb, Nullable, SmallInt, Text, Uuid as SqlUuid};
 use diesel::{QueryResult, QueryableByName};
@@ -11,6 +11,8 @@ use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
 use waybill_schema::Conn;
+
+use super::asked::{self, Ending};
 
 /// Longest error text kept with an attempt, in characters.
 const ERROR_LIMIT: usize = 2_000;
@@ -102,11 +104,12 @@ pub async fn complete_done(
              insert into job_history (",
         waybill_schema::job_columns!(),
         ",
-                 state, failures, finished_at, result)
+                 state, failures, finished_at, result, reason)
              select ",
         waybill_schema::job_columns!(),
         ",
-                 'done', failures, clock_timestamp(), result
+                 case when undo then 'cancelled' else 'done' end, failures, clock_timestamp(), result,
+                 case when undo then cancel ->> 'reason' end
              from gone)
          select id from gone"
     ))
@@ -136,14 +139,38 @@ pub async fn complete(conn: &mut Conn, jobs: &[Completion]) -> QueryResult<Vec<U
     let mut held = if done.is_empty() { Vec::new() } else { complete_done(conn, &done, &results).await? };
     if !closed.is_empty() {
         held.extend(close(conn, &closed).await?);
+        let rest = closed.iter().map(|job| Ending {
+            id: job.0,
+            claim: job.1,
+            entry: Some(job.3),
+            said: job.2 == "cancelled",
+        });
+        end_rest(conn, &mut held, rest).await?;
     }
     Ok(held)
+}
+
+/// What the statements above left alone is not ours any more, or was asked to end while it ran.
+async fn end_rest<'a>(
+    conn: &mut Conn,
+    held: &mut Vec<Uuid>,
+    runs: impl Iterator<Item = Ending<'a>>,
+) -> QueryResult<()> {
+    let rest: Vec<_> = {
+        let held: HashSet<_> = held.iter().collect();
+        runs.filter(|run| !held.contains(&run.id)).collect()
+    };
+    if !rest.is_empty() {
+        held.extend(asked::end(conn, &rest).await?);
+    }
+    Ok(())
 }
 
 async fn close(conn: &mut Conn, jobs: &[(Uuid, i64, &'static str, &Entry)]) -> QueryResult<Vec<Uuid>> {
     waybill_schema::sql(concat!("with gone as (
              delete from jobs j using unnest($1, $2, $3, $4, $5) as t(id, claim, ended, outcome, error)
              where j.id = t.id and j.claim = t.claim and j.state = 'running'
+               and (t.ended <> 'cancelled' or j.undo or not j.compensates)
              returning j.*, t.ended, t.error,
                  jsonb_build_object('attempt', j.attempt, 'outcome', t.outcome, 'error', t.error,
                      'started_at', j.claimed_at, 'finished_at', clock_timestamp(), 'worker_id', j.worker_id) as entry),
@@ -151,7 +178,8 @@ async fn close(conn: &mut Conn, jobs: &[(Uuid, i64, &'static str, &Entry)]) -> Q
              insert into job_history (", waybill_schema::job_columns!(), ",
                  state, failures, finished_at, reason)
              select ", waybill_schema::job_columns!(), ",
-                 ended, failures || entry, clock_timestamp(), error
+                 ended, failures || entry, clock_timestamp(),
+                 case when ended = 'cancelled' then coalesce(cancel ->> 'reason', error) else error end
              from gone)
          select id from gone"))
     .bind::<Array<SqlUuid>, _>(jobs.iter().map(|job| job.0).collect::<Vec<_>>())
@@ -164,11 +192,11 @@ async fn close(conn: &mut Conn, jobs: &[(Uuid, i64, &'static str, &Entry)]) -> Q
     .map(ids)
 }
 
-/// Puts jobs back into the queue: retried, snoozed, interrupted or handed back.
+/// Puts jobs back into the queue: retried, snoozed, interrupted or handed back. One that was asked to end is cancelled instead.
 ///
 /// A job keeps the last 50 entries of its history: one that snoozes for weeks must not grow without end.
 pub async fn put_back(conn: &mut Conn, jobs: &[PutBack]) -> QueryResult<Vec<Uuid>> {
-    waybill_schema::sql(
+    let mut held = waybill_schema::sql(
         "update jobs j
          set state = case when t.delay > 0 then 'scheduled' else 'queued' end,
              run_at = case when t.delay > 0 then clock_timestamp() + t.delay * interval '1 second' else j.run_at end,
@@ -180,7 +208,7 @@ pub async fn put_back(conn: &mut Conn, jobs: &[PutBack]) -> QueryResult<Vec<Uuid
                          'started_at', j.claimed_at, 'finished_at', clock_timestamp(), 'worker_id', j.worker_id)
                  end
          from unnest($1, $2, $3, $4, $5, $6, $7) as t(id, claim, delay, refund, snooze, outcome, error)
-         where j.id = t.id and j.claim = t.claim and j.state = 'running'
+         where j.id = t.id and j.claim = t.claim and j.state = 'running' and (j.cancel is null or j.undo)
          returning j.id",
     )
     .bind::<Array<SqlUuid>, _>(jobs.iter().map(|job| job.id).collect::<Vec<_>>())
@@ -196,14 +224,17 @@ pub async fn put_back(conn: &mut Conn, jobs: &[PutBack]) -> QueryResult<Vec<Uuid
     )
     .load(conn)
     .await
-    .map(ids)
+    .map(ids)?;
+    end_rest(conn, &mut held, jobs.iter().map(Ending::from)).await?;
+    Ok(held)
 }
 
-/// Moves jobs to the dead letters: (id, claim, the attempt's entry, why there is no other attempt).
+/// Moves jobs to the dead letters: (id, claim, the attempt's entry, why there is no other attempt). One that was asked to
+/// end is cancelled instead.
 pub async fn bury(conn: &mut Conn, jobs: &[(Uuid, i64, Entry, &'static str)]) -> QueryResult<Vec<Uuid>> {
-    waybill_schema::sql(concat!("with gone as (
+    let mut held = waybill_schema::sql(concat!("with gone as (
              delete from jobs j using unnest($1, $2, $3, $4, $5) as t(id, claim, outcome, error, reason)
-             where j.id = t.id and j.claim = t.claim and j.state = 'running'
+             where j.id = t.id and j.claim = t.claim and j.state = 'running' and (j.cancel is null or j.undo)
              returning j.*, t.reason,
                  jsonb_build_object('attempt', j.attempt, 'outcome', t.outcome, 'error', t.error,
                      'started_at', j.claimed_at, 'finished_at', clock_timestamp(), 'worker_id', j.worker_id) as entry),
@@ -221,5 +252,8 @@ pub async fn bury(conn: &mut Conn, jobs: &[(Uuid, i64, Entry, &'static str)]) ->
     .bind::<Array<Text>, _>(jobs.iter().map(|job| job.3).collect::<Vec<_>>())
     .load(conn)
     .await
-    .map(ids)
+    .map(ids)?;
+    let rest = jobs.iter().map(|job| Ending { id: job.0, claim: job.1, entry: Some(&job.2), said: false });
+    end_rest(conn, &mut held, rest).await?;
+    Ok(held)
 }

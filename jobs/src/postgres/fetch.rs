@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicIsize, Ordering},
     },
     time::Duration,
 };
@@ -15,12 +15,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    claim::{Claimed, claim},
+    claim::{Claimed, claims},
+    holds::{hold_followers, hold_kinds, let_go, tidy},
     link::{Link, LinkError},
     notify::Notifier,
     promote::promote,
     session::Session,
 };
+use crate::control::{Declared, Places as Override, declare, places};
 
 /// How often a queue is looked at: at once after work was found, ever more seldom while there is none.
 const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -29,6 +31,14 @@ const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 const GAP: Duration = Duration::from_millis(4);
 /// How often scheduled jobs are looked for that nobody in this process knows of.
 const PROMOTE: Duration = Duration::from_millis(250);
+/// How often to look whether operators want another number of jobs at a time.
+const PLACES: Duration = Duration::from_millis(500);
+/// How often to put right what the quick ways leave.
+const TIDY: Duration = Duration::from_secs(5);
+/// A claim that takes longer has probably stepped over many jobs of a busy partition key.
+const SLOW: Duration = Duration::from_millis(5);
+/// Rounds of holding in a row, of 2,000 jobs each: then others have their turn.
+const ROUNDS: usize = 10;
 /// How long a statement may take before the connection is given up.
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -48,9 +58,14 @@ pub struct Fetched {
 }
 
 struct Places {
-    free: AtomicUsize,
+    /// Below zero when there are fewer places than jobs that run.
+    free: AtomicIsize,
     /// The last claim took all it asked for: there is probably more.
     more: AtomicBool,
+    /// A limit or a partition key may have kept the last claim short, and a job of ours that ends makes room.
+    limited: AtomicBool,
+    /// One has ended since.
+    ended: AtomicBool,
     wake: Arc<Notify>,
 }
 
@@ -60,7 +75,11 @@ pub struct Slot(Arc<Places>);
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.free.fetch_add(1, Ordering::AcqRel);
-        if self.0.more.load(Ordering::Acquire) {
+        let limited = self.0.limited.load(Ordering::Acquire);
+        if limited {
+            self.0.ended.store(true, Ordering::Release);
+        }
+        if limited || self.0.more.load(Ordering::Acquire) {
             self.0.wake.notify_one();
         }
     }
@@ -73,16 +92,37 @@ struct Queue {
     due: Instant,
     pause: Duration,
     claimed: Instant,
+    /// As the worker was started.
+    configured: usize,
     concurrency: usize,
+    /// When followers were last looked for.
+    looked: Instant,
 }
 
 impl Queue {
+    /// Changes the number of jobs that run at a time. Those that run go on: with fewer places, none is free until enough
+    /// have ended.
+    fn resize(&mut self, concurrency: usize) {
+        if concurrency == self.concurrency {
+            return;
+        }
+        tracing::info!(queue = %self.name, from = self.concurrency, to = concurrency, "jobs at a time");
+        self.places.free.fetch_add(signed(concurrency) - signed(self.concurrency), Ordering::AcqRel);
+        self.concurrency = concurrency;
+        self.due = Instant::now();
+    }
+
     /// Jobs to claim and when, if there is a place.
     fn wants(&self, batch: usize) -> Option<(usize, Instant)> {
-        let free = self.places.free.load(Ordering::Acquire).min(batch);
+        let free = usize::try_from(self.places.free.load(Ordering::Acquire)).unwrap_or(0).min(batch);
         let few = free * 2 < batch.min(self.concurrency);
-        (free > 0).then(|| (free, if few { self.due.max(self.claimed + GAP) } else { self.due }))
+        let due = if self.places.ended.load(Ordering::Acquire) { self.claimed } else { self.due };
+        (free > 0).then(|| (free, if few { due.max(self.claimed + GAP) } else { due }))
     }
+}
+
+fn signed(places: usize) -> isize {
+    isize::try_from(places).unwrap_or(isize::MAX)
 }
 
 /// Where a queue's claimed jobs come out.
@@ -97,6 +137,10 @@ pub struct Fetcher {
     wake: Arc<Notify>,
     batch: usize,
     promote_at: Instant,
+    places_at: Instant,
+    holds_at: Instant,
+    tidy_at: Instant,
+    declared: Option<Declared>,
 }
 
 impl Fetcher {
@@ -110,15 +154,28 @@ impl Fetcher {
             wake: Arc::default(),
             batch: batch.max(1),
             promote_at: Instant::now(),
+            places_at: Instant::now(),
+            holds_at: Instant::now(),
+            // Not all workers at once.
+            tidy_at: Instant::now() + jittered(TIDY),
+            declared: None,
         }
+    }
+
+    /// Writes down what the code says of its kinds and queues, before the first claim.
+    #[must_use]
+    pub fn declaring(self, declared: Declared) -> Self {
+        Self { declared: Some(declared), ..self }
     }
 
     /// Adds a queue of which `concurrency` jobs run at a time. No more than that are ever claimed, so none waits in here
     /// while another worker is idle.
     pub fn serve(&mut self, name: &str, concurrency: usize) -> Jobs {
         let places = Places {
-            free: AtomicUsize::new(concurrency),
+            free: AtomicIsize::new(signed(concurrency)),
             more: AtomicBool::new(false),
+            limited: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             wake: Arc::clone(&self.wake),
         };
         let now = Instant::now();
@@ -131,7 +188,9 @@ impl Fetcher {
             due: now,
             pause: POLL.0,
             claimed: now - GAP,
+            configured: concurrency,
             concurrency,
+            looked: now,
         };
         self.queues.push(queue);
         out
@@ -176,8 +235,32 @@ impl Fetcher {
     }
 
     async fn round(&mut self) -> Result<(), LinkError> {
+        if let Some(declared) = self.declared.clone() {
+            self.link
+                .run(LIMIT, |mut conn| async move {
+                    let done = declare(&mut conn, &declared).await;
+                    (conn, done)
+                })
+                .await?;
+            self.declared = None;
+        }
+        if Instant::now() >= self.places_at {
+            self.resize().await?;
+        }
         if Instant::now() >= self.promote_at {
             self.promote().await?;
+        }
+        if Instant::now() >= self.holds_at {
+            self.holds().await?;
+        }
+        if Instant::now() >= self.tidy_at {
+            self.tidy_at = Instant::now() + TIDY;
+            self.link
+                .run(LIMIT, |mut conn| async move {
+                    let done = tidy(&mut conn).await;
+                    (conn, done)
+                })
+                .await?;
         }
         for index in 0..self.queues.len() {
             if self.session.stop().is_cancelled() {
@@ -195,29 +278,101 @@ impl Fetcher {
     async fn claim(&mut self, index: usize, limit: usize) -> Result<(), LinkError> {
         let name = Arc::clone(&self.queues[index].name);
         let worker = self.session.id();
-        let claimed = self
+        let asked = Instant::now();
+        self.queues[index].places.ended.store(false, Ordering::Release);
+        let (claimed, again) = self
             .link
             .run(LIMIT, |mut conn| async move {
-                let claimed = claim(&mut conn, &name, worker, limit).await;
+                let claimed = claims(&mut conn, &name, worker, limit).await;
                 (conn, claimed)
             })
-            .await?;
+            .await
+            .map(|claims| (claims.jobs, claims.again))?;
         let queue = &mut self.queues[index];
         let found = claimed.len();
-        queue.places.free.fetch_sub(found, Ordering::AcqRel);
+        queue.places.free.fetch_sub(signed(found), Ordering::AcqRel);
         queue.places.more.store(found == limit, Ordering::Release);
+        let keyed = claimed.iter().any(|job| job.partition_key.is_some());
+        queue.places.limited.store(again.is_some() || keyed, Ordering::Release);
         queue.pause = if found > 0 { POLL.0 } else { (queue.pause * 2).min(POLL.1) };
         queue.claimed = Instant::now();
         queue.due = queue.claimed;
         if found < limit {
-            queue.due += jittered(queue.pause);
+            queue.due += again.map_or_else(|| jittered(queue.pause), |again| again.min(POLL.1));
         }
+        let slow = asked.elapsed() > SLOW || found < limit && queue.looked.elapsed() > PROMOTE;
         for job in claimed {
-            let cancel = self.session.hold(job.id, job.claim);
+            let cancel = self.session.hold(job.id, job.claim, job.undo);
             let slot = Some(Slot(Arc::clone(&queue.places)));
             let fetched = Fetched { job, session: Arc::clone(&self.session), cancel, slot };
             // The receiver outlives the session's stop; what comes after that is found by the audit of the next life.
             let _ = queue.jobs.send(fetched);
+        }
+        if slow { self.hold(index, true).await } else { Ok(()) }
+    }
+
+    /// Takes jobs that cannot run out of the next claims' way.
+    async fn hold(&mut self, index: usize, followers: bool) -> Result<(), LinkError> {
+        let name = Arc::clone(&self.queues[index].name);
+        if followers {
+            self.queues[index].looked = Instant::now();
+        }
+        self.link
+            .run(LIMIT, |mut conn| async move {
+                let held = async {
+                    for _ in 0..ROUNDS {
+                        let mut held = hold_kinds(&mut conn, &name).await?;
+                        if followers {
+                            held += hold_followers(&mut conn, &name).await?;
+                        }
+                        if held < 500 {
+                            break;
+                        }
+                    }
+                    Ok(())
+                }
+                .await;
+                (conn, held)
+            })
+            .await
+    }
+
+    /// Takes up how many jobs operators want to run at a time.
+    async fn resize(&mut self) -> Result<(), LinkError> {
+        self.places_at = Instant::now() + PLACES;
+        let wanted: Vec<Override> = self
+            .link
+            .run(LIMIT, |mut conn| async move {
+                let wanted = places(&mut conn).await;
+                (conn, wanted)
+            })
+            .await?;
+        let worker = self.session.id();
+        for queue in &mut self.queues {
+            let of = |id| wanted.iter().find(|row| row.queue == *queue.name && row.worker_id == id);
+            let places = of(Some(worker)).or_else(|| of(None)).map(|row| row.places);
+            let configured = queue.configured;
+            queue.resize(places.map_or(configured, |places| usize::try_from(places).unwrap_or(0)));
+        }
+        Ok(())
+    }
+
+    /// Lets go what is held without a reason any more, and holds what must wait now.
+    async fn holds(&mut self) -> Result<(), LinkError> {
+        let gone = self
+            .link
+            .run(LIMIT, |mut conn| async move {
+                let gone = let_go(&mut conn).await;
+                (conn, gone)
+            })
+            .await?;
+        self.holds_at = Instant::now() + if gone.more { Duration::ZERO } else { PROMOTE };
+        for queue in gone.queues {
+            self.due_now(&queue);
+            self.notifier.hint(&queue);
+        }
+        for index in 0..self.queues.len() {
+            self.hold(index, false).await?;
         }
         Ok(())
     }
@@ -273,7 +428,7 @@ impl Fetcher {
             .iter()
             .filter_map(|queue| queue.wants(self.batch))
             .map(|(_, due)| due)
-            .fold(self.promote_at, Instant::min)
+            .fold(self.promote_at.min(self.places_at).min(self.holds_at), Instant::min)
     }
 }
 

@@ -7,22 +7,27 @@
 //!           scheduled <--put_back--'                                     (retry, snooze, interrupted, handed back)
 //! ```
 //!
+//! A queued job that a claim would meet in vain again and again is held (see [`holds`]) until the reason is gone.
+//!
 //! Every statement that ends a run is fenced by (id, claim, state = running): a worker that was taken for dead and comes
 //! back changes nothing.
 
+pub(crate) mod asked;
 pub mod backend;
 pub mod claim;
 pub mod complete;
 pub mod completer;
 pub mod fetch;
 pub(crate) mod held;
+pub mod holds;
+mod limited;
 pub mod link;
 pub mod notify;
 pub mod promote;
 pub mod session;
 pub(crate) mod touched;
 
-pub use claim::{Claimed, claim};
+pub use claim::{Claimed, Claims, claim, claims};
 pub use complete::{Completion, Entry, PutBack, bury, complete, put_back};
 pub use completer::{Completer, Resolution, Settled};
 pub use link::{Link, LinkError};

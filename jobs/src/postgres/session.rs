@@ -11,7 +11,11 @@ use uuid::Uuid;
 /// What a job of ours needs while it runs.
 struct Held {
     claim: i64,
+    /// Whether this is the run of its compensation.
+    undo: bool,
     cancel: CancellationToken,
+    /// Somebody wants it cancelled.
+    asked: bool,
     /// An audit has seen it without a row that is ours.
     suspect: bool,
 }
@@ -80,10 +84,31 @@ impl Session {
     }
 
     /// Takes note of a claimed job; answers with the token that its handler gets.
-    pub(crate) fn hold(&self, id: Uuid, claim: i64) -> CancellationToken {
+    pub(crate) fn hold(&self, id: Uuid, claim: i64, undo: bool) -> CancellationToken {
         let cancel = lock(&self.handlers).child_token();
-        lock(&self.jobs).insert(id, Held { claim, cancel: cancel.clone(), suspect: false });
+        let held = Held { claim, undo, cancel: cancel.clone(), asked: false, suspect: false };
+        lock(&self.jobs).insert(id, held);
         cancel
+    }
+
+    /// Asks handlers to end because their jobs are not wanted any more; ids that are not ours are ignored. So are those that
+    /// undo: it is the run before that was asked, and the word of it came late.
+    pub(crate) fn ask(&self, ids: &[Uuid]) {
+        if ids.is_empty() {
+            return;
+        }
+        let mut jobs = lock(&self.jobs);
+        for id in ids {
+            if let Some(held) = jobs.get_mut(id).filter(|held| !held.undo) {
+                held.asked = true;
+                held.cancel.cancel();
+            }
+        }
+    }
+
+    /// Whether this claim was asked to end.
+    pub(crate) fn is_asked(&self, id: Uuid, claim: i64) -> bool {
+        lock(&self.jobs).get(&id).is_some_and(|held| held.claim == claim && held.asked)
     }
 
     /// Forgets a job whose end is durable.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use takeover::{TakenOver, sweep};
 
+use crate::flows;
 use crate::postgres::{Link, LinkError, Notifier};
 
 /// How long one round may take.
@@ -22,6 +23,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// How often to look for running jobs whose worker has no row.
 const ORPHANS: Duration = Duration::from_secs(5);
 
+/// How often to look for flows that nobody has looked after.
+const FLOWS: Duration = Duration::from_secs(2);
+
 /// Looks for dead workers, again and again.
 pub struct Reaper {
     link: Link,
@@ -29,6 +33,7 @@ pub struct Reaper {
     every: Duration,
     grace: Duration,
     orphans_at: Instant,
+    flows_at: Instant,
 }
 
 impl Reaper {
@@ -39,7 +44,14 @@ impl Reaper {
         every: Duration,
         grace: Duration,
     ) -> Self {
-        Self { link: Link::new(database_url), notifier, every, grace, orphans_at: Instant::now() }
+        Self {
+            link: Link::new(database_url),
+            notifier,
+            every,
+            grace,
+            orphans_at: Instant::now(),
+            flows_at: Instant::now(),
+        }
     }
 
     /// Runs until `stop`. Database errors only make it wait for the next round.
@@ -54,6 +66,20 @@ impl Reaper {
                 tracing::debug!(%error, "the search for dead workers waits for the database");
             }
         }
+    }
+
+    async fn sweep_flows(&mut self) -> Result<(), LinkError> {
+        let queues = self
+            .link
+            .run(LIMIT, |mut conn| async move {
+                let queues = flows::sweep(&mut conn).await;
+                (conn, queues)
+            })
+            .await?;
+        for queue in &queues {
+            self.notifier.hint(queue);
+        }
+        Ok(())
     }
 
     /// One look.
@@ -72,6 +98,10 @@ impl Reaper {
             .await?;
         for queue in &taken.queues {
             self.notifier.hint(queue);
+        }
+        if Instant::now() >= self.flows_at || taken != TakenOver::default() {
+            self.flows_at = Instant::now() + FLOWS.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+            self.sweep_flows().await?;
         }
         Ok(taken)
     }

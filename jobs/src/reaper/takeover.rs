@@ -1,10 +1,12 @@
 use std::time::Duration;
 
 use diesel::sql_types::{Array, BigInt, Bool, Double, Text, Uuid as SqlUuid};
-use diesel::{QueryResult, QueryableByName};
+use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, QueryResult, QueryableByName};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use uuid::Uuid;
-use waybill_schema::Conn;
+use waybill_schema::{Conn, tables::jobs};
+
+use crate::postgres::{Entry, asked::end_lost};
 
 /// What a sweep did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct TakenOver {
     pub put_back: u64,
     /// Jobs moved to the dead letters.
     pub buried: u64,
+    /// Jobs that had been asked to end, and now have, or are queued to be undone.
+    pub cancelled: u64,
     /// The queues that got jobs back.
     pub queues: Vec<String>,
 }
@@ -160,6 +164,7 @@ async fn take_over(conn: &mut Conn, suspects: &[Suspect], grace: Duration) -> Qu
             taken.queues.push(moved.queue);
         }
     }
+    taken.cancelled = end_asked(conn, &workers).await?;
     report(&taken);
     Ok(taken)
 }
@@ -186,10 +191,12 @@ async fn move_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Moved>>
                   lateral (select count(*) as n from jsonb_array_elements(old.failures) f
                            where f ->> 'outcome' = 'worker_lost') losses
              where old.id = j.id and j.worker_id = any($1) and j.state = 'running' and j.attempt < j.max_attempts
+               and (j.cancel is null or j.undo)
              returning j.queue),
          gone as (
              delete from jobs j
              where j.worker_id = any($1) and j.state = 'running' and j.attempt >= j.max_attempts
+               and (j.cancel is null or j.undo)
              returning j.*, jsonb_build_object('attempt', j.attempt, 'outcome', 'worker_lost',
                  'error', 'the worker ended without an answer', 'started_at', j.claimed_at,
                  'finished_at', clock_timestamp(), 'worker_id', j.worker_id) as entry),
@@ -205,6 +212,19 @@ async fn move_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Moved>>
     .bind::<Array<SqlUuid>, _>(workers)
     .load(conn)
     .await
+}
+
+/// The others: their runs were asked to end, and have.
+async fn end_asked(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<u64> {
+    let rest: Vec<(Uuid, i64)> = jobs::table
+        .filter(
+            jobs::worker_id.eq_any(workers).and(jobs::state.eq("running")).and(jobs::cancel.is_not_null()),
+        )
+        .select((jobs::id, jobs::claim))
+        .load(conn)
+        .await?;
+    let lost = Entry::new("worker_lost", "the worker ended without an answer");
+    Ok(end_lost(conn, &rest, &lost).await?.len() as u64)
 }
 
 fn report(taken: &TakenOver) {

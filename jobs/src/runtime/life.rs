@@ -16,6 +16,7 @@ use super::{
     verdict::Broken,
 };
 use crate::{
+    flows::Settler,
     heartbeat::{Identity, Pulse},
     postgres::{Completer, Link, backend::QueueBackend, fetch::Fetcher, session::Session},
     reaper::Reaper,
@@ -105,10 +106,12 @@ fn start(
         pool: worker.pool.clone(),
         completer: completer.clone(),
         notifier: worker.notifier.clone(),
+        settler: Settler::start(worker.pool.clone(), worker.notifier.clone()),
         cancel_grace: config.cancel_grace,
     });
     let mut fetcher =
-        Fetcher::new(link(worker), Arc::clone(session), worker.notifier.clone(), config.claim_batch);
+        Fetcher::new(link(worker), Arc::clone(session), worker.notifier.clone(), config.claim_batch)
+            .declaring(worker.registry.declared());
     // Only a bug in a layer can end an apalis worker early: the backends never fail, and handlers' panics are caught.
     let mut monitor = Monitor::new().should_restart(|context, error| {
         tracing::error!(queue = context.name(), %error, "restarting the worker of a queue");

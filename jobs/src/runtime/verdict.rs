@@ -26,6 +26,12 @@ pub(super) enum Broken {
         /// Its own words, if it ended when it was asked to.
         said: Option<String>,
     },
+    /// Somebody no longer wants the job.
+    #[error("cancelled while it ran{}", words(.said.as_ref()))]
+    Cancelled {
+        /// Its own words, if it ended when it was asked to.
+        said: Option<String>,
+    },
     /// The worker stopped before it was done.
     #[error("interrupted: the worker stopped{}", words(.said.as_ref()))]
     Interrupted {
@@ -79,6 +85,10 @@ pub(super) fn judge(
         Ok(Ok(Outcome::RetryIn { after, reason })) => again(attempt, "retry", reason, after),
         Ok(Err(failure)) => after_failure(attempt.number, attempt.max, &attempt.policy, "failed", failure),
         Err(error) => match error.downcast_ref::<Broken>() {
+            Some(Broken::Cancelled { .. }) => {
+                let entry = Entry::new("cancelled", error.to_string());
+                return ("cancelled", Some(Resolution::Over(End::Cancelled(entry))));
+            }
             Some(Broken::Interrupted { .. }) => {
                 let entry = Some(Entry::new("interrupted", error.to_string()));
                 let back = Resolution::Back { delay: Duration::ZERO, refund: true, snooze: false, entry };

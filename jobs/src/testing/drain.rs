@@ -1,6 +1,7 @@
 //! Running jobs in the test's own task, one after the other, with the rules of a worker.
 
-use diesel::sql_types::Uuid as SqlUuid;
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -8,6 +9,9 @@ use waybill_schema::Pool;
 
 use crate::{
     context::JobContext,
+    contract::{Job, JobResult},
+    enqueue::enqueue,
+    flows,
     postgres::{Claimed, claim, completer::write_one},
     registry::Registry,
     runtime::judge_inline,
@@ -58,38 +62,75 @@ pub async fn drain(pool: &Pool, registry: &Registry, queue: &str) -> Vec<Ran> {
     ran
 }
 
+/// [`drain`] for every queue in which jobs wait, looking after batches and workflows as a worker does, until nothing is left
+/// that can run now.
+pub async fn drain_all(pool: &Pool, registry: &Registry) -> Vec<Ran> {
+    let mut ran = Vec::new();
+    loop {
+        let before = ran.len();
+        for queue in registry.queues() {
+            ran.extend(drain(pool, registry, queue).await);
+        }
+        let followed = flows::sweep(&mut pool.get().await.unwrap()).await.unwrap();
+        if ran.len() == before && followed.is_empty() {
+            return ran;
+        }
+    }
+}
+
+/// Moves the clock to `time` as far as jobs can tell: those that were to run up to then can run now. The database's own clock
+/// is nobody's to freeze, so what handlers read of it is still the present. Returns how many became due.
+pub async fn advance_to(pool: &Pool, time: DateTime<Utc>) -> usize {
+    waybill_schema::sql(
+        "update jobs set state = 'queued', run_at = clock_timestamp() where state = 'scheduled' and run_at <= $1",
+    )
+    .bind::<Timestamptz, _>(time)
+    .execute(&mut pool.get().await.unwrap())
+    .await
+    .unwrap()
+}
+
+/// Runs a handler on a job that is in no queue, and answers with what it said: nothing is retried, and no outcome is stored.
+/// The job exists while it runs, so that the handler may guard it, finish it, or report progress.
+pub async fn run_inline<J: Job>(pool: &Pool, registry: &Registry, job: &J) -> JobResult {
+    let id = enqueue(&pool.get().await.unwrap(), job).await.unwrap();
+    let claimed = claim_one(pool, id).await;
+    let entry = registry.get(J::KIND).unwrap_or_else(|| panic!("kind {} is not registered", J::KIND));
+    let context = JobContext::new(&claimed, pool, CancellationToken::new());
+    let result = entry.run(claimed.payload, context).await;
+    waybill_schema::sql("delete from jobs where id = $1")
+        .bind::<SqlUuid, _>(id)
+        .execute(&mut pool.get().await.unwrap())
+        .await
+        .unwrap();
+    result
+}
+
 /// Runs one job that waits, whether its time has come or not.
 pub async fn run_one(pool: &Pool, registry: &Registry, id: Uuid) -> Ran {
-    let claimed: Claimed = waybill_schema::sql(
+    let claimed = claim_one(pool, id).await;
+    run(pool, registry, claimed).await
+}
+
+async fn claim_one(pool: &Pool, id: Uuid) -> Claimed {
+    waybill_schema::sql(
         "update jobs
          set state = 'running', worker_id = $2, claimed_at = clock_timestamp(),
-             attempt = attempt + 1, claim = claim + 1
+             attempt = attempt + 1, claim = claim + 1, hold = null
          where id = $1 and state <> 'running'
          returning id, kind, version, priority, run_at, claimed_at, attempt, max_attempts, snoozes, claim,
-                   partition_key, correlation_id, traceparent, payload, created_at",
+                   partition_key, correlation_id, traceparent, payload, created_at, limit_key, flow_id, step, undo",
     )
     .bind::<SqlUuid, _>(id)
     .bind::<SqlUuid, _>(waybill_schema::new_id())
     .get_result(&mut pool.get().await.unwrap())
     .await
-    .unwrap_or_else(|error| panic!("job {id} does not wait: {error}"));
-    run(pool, registry, claimed).await
+    .unwrap_or_else(|error| panic!("job {id} does not wait: {error}"))
 }
 
 async fn run(pool: &Pool, registry: &Registry, job: Claimed) -> Ran {
     let entry = registry.get(&job.kind).unwrap_or_else(|| panic!("kind {} is not registered", job.kind));
-    let context = JobContext {
-        id: job.id,
-        kind: job.kind.clone(),
-        attempt: job.attempt,
-        max_attempts: job.max_attempts,
-        claim: job.claim,
-        snoozes: job.snoozes,
-        correlation_id: job.correlation_id,
-        created_at: job.created_at,
-        pool: pool.clone(),
-        cancelled: CancellationToken::new(),
-    };
+    let context = JobContext::new(&job, pool, CancellationToken::new());
     let result = entry.run(job.payload, context).await;
     let error = result.as_ref().err().map(|failure| failure.message.clone());
     let (outcome, resolution) = judge_inline(job.attempt, job.max_attempts, entry.policy, result);

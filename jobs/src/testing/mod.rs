@@ -11,6 +11,8 @@ mod enqueued;
 mod until;
 
 pub use database::TestDatabase;
-pub use drain::{Ran, drain, register, run_one};
-pub use enqueued::{assert_enqueued, assert_no_leftovers, enqueued, leftovers};
+pub use drain::{Ran, advance_to, drain, drain_all, register, run_inline, run_one};
+pub use enqueued::{
+    Put, assert_enqueued, assert_no_leftovers, enqueued, enqueued_as, leftovers, refute_enqueued,
+};
 pub use until::{until, until_some};

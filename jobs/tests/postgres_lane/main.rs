@@ -2,11 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod cancel;
 mod claim;
 mod complete;
 mod connections;
+mod controls;
 mod drain_rate;
+mod erase;
+mod flows;
+mod follow;
 mod helpers;
+mod limits;
 mod lost;
 mod outcomes;
 mod partition;
@@ -14,4 +20,5 @@ mod policy;
 mod rig;
 mod shutdown;
 mod transactions;
+mod unique;
 mod wake;

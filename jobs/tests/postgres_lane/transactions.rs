@@ -79,6 +79,10 @@ async fn neither_guard_nor_finish_nor_progress_serve_a_zombie() {
         snoozes: held.snoozes,
         correlation_id: None,
         created_at: held.created_at,
+        flow_id: None,
+        step: None,
+        undo: false,
+        logs: waybill_jobs::logs::Logs::default(),
         pool: db.pool().clone(),
         cancelled: tokio_util::sync::CancellationToken::new(),
     };

@@ -1,10 +1,13 @@
 //! Invariants, asked of the database itself: what must hold at any moment, and what must be empty when all is quiet.
 
+use std::time::Duration;
+
 use diesel::{
     QueryResult, QueryableByName,
-    sql_types::{BigInt, Bool, Text},
+    sql_types::{BigInt, Bool, Double, Text, Uuid as SqlUuid},
 };
 use diesel_async::RunQueryDsl;
+use uuid::Uuid;
 
 use crate::{Conn, sql::sql};
 
@@ -24,6 +27,9 @@ pub struct Check {
     #[diesel(sql_type = Text)]
     pub detail: String,
 }
+
+/// How long after its deadline a pending order counts as stuck, when nobody says.
+pub const STUCK_AFTER: Duration = Duration::from_mins(5);
 
 const CHECKS: &str = "
 select 'stock_ledger_sums' as name, count(*) as found, true as always,
@@ -63,6 +69,9 @@ from (select 1 from mails where template = 'order_confirmed' group by correlatio
 union all
 select 'orders_pending', count(*), false, 'orders whose checkout is under way' from orders where status = 'pending'
 union all
+select 'orders_stuck', count(*), false, 'orders pending long after their deadline'
+from orders where status = 'pending' and coalesce(reserved_until, placed_at) < now() - make_interval(secs => $1)
+union all
 select 'jobs_live', count(*), false, 'jobs waiting or running' from jobs
 union all
 select 'dead_letters', count(*), false, 'jobs that somebody must look at' from dead_letters
@@ -75,7 +84,40 @@ select 'confirmed_without_mail', count(*), false, 'confirmed orders whose confir
 from orders o where o.confirmed_at is not null and not exists (
     select 1 from mails m where m.correlation_id = o.id and m.template = 'order_confirmed' and m.status = 'sent')";
 
-/// Runs every check in one statement, so that all see the same moment.
-pub async fn run(conn: &mut Conn) -> QueryResult<Vec<Check>> {
-    sql(CHECKS).load(conn).await
+/// Runs every check in one statement, so that all see the same moment. `stuck_after`: see [`STUCK_AFTER`].
+pub async fn run(conn: &mut Conn, stuck_after: Duration) -> QueryResult<Vec<Check>> {
+    sql(CHECKS).bind::<Double, _>(stuck_after.as_secs_f64()).load(conn).await
+}
+
+/// A pending order that stands still.
+#[derive(Debug, Clone, QueryableByName)]
+pub struct StuckOrder {
+    /// Id.
+    #[diesel(sql_type = SqlUuid)]
+    pub id: Uuid,
+    /// The number people know.
+    #[diesel(sql_type = BigInt)]
+    pub number: i64,
+    /// Where its saga stands.
+    #[diesel(sql_type = Text)]
+    pub step: String,
+    /// Seconds past its deadline.
+    #[diesel(sql_type = Double)]
+    pub late_seconds: f64,
+}
+
+/// The orders that are stuck, the oldest first.
+pub async fn stuck_orders(
+    conn: &mut Conn,
+    stuck_after: Duration,
+    limit: i64,
+) -> QueryResult<Vec<StuckOrder>> {
+    sql("select id, number, step, extract(epoch from now() - coalesce(reserved_until, placed_at))::float8 as late_seconds
+         from orders
+         where status = 'pending' and coalesce(reserved_until, placed_at) < now() - make_interval(secs => $1)
+         order by id limit $2")
+    .bind::<Double, _>(stuck_after.as_secs_f64())
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await
 }

@@ -1,8 +1,11 @@
-//! Schedules as rows, and the record of their fires.
+//! Schedules as rows, and the record of their fires: what the scheduler does with them. [`manage`] has what people do.
+
+pub mod manage;
+pub mod spec;
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    QueryResult, QueryableByName,
+    OptionalExtension, QueryResult, QueryableByName,
     sql_types::{Array, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::RunQueryDsl;
@@ -42,7 +45,7 @@ pub struct ScheduleRow {
     /// `code` or `api`.
     #[diesel(sql_type = Text)]
     pub origin: String,
-    /// `every 30s` or cron fields.
+    /// `every 30s`, `at <time>` or cron fields: see [`spec`].
     #[diesel(sql_type = Text)]
     pub spec: String,
     /// IANA time zone of cron fields.
@@ -75,43 +78,49 @@ pub struct ScheduleRow {
     /// The job's arguments.
     #[diesel(sql_type = Jsonb)]
     pub payload: Value,
-    /// The next time.
-    #[diesel(sql_type = Timestamptz)]
-    pub next_at: DateTime<Utc>,
+    /// The next time; none for a one-off that has fired.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub next_at: Option<DateTime<Utc>>,
     /// The last time that fired.
     #[diesel(sql_type = Nullable<Timestamptz>)]
     pub last_at: Option<DateTime<Utc>>,
     /// The job of the last time.
     #[diesel(sql_type = Nullable<SqlUuid>)]
     pub last_job_id: Option<Uuid>,
+    /// Why the scheduler rests it.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub problem: Option<String>,
 }
 
 macro_rules! columns {
     () => {
         "name, origin, spec, time_zone, missed, missed_limit, overlap, paused, kind, version, queue, max_attempts,
-         payload, next_at, last_at, last_job_id"
+         payload, next_at, last_at, last_job_id, problem"
     };
 }
+use columns;
 
 /// Every schedule, by name.
 pub async fn all(conn: &mut Conn) -> QueryResult<Vec<ScheduleRow>> {
     sql(concat!("select ", columns!(), " from schedules order by name")).load(conn).await
 }
 
-/// Up to ten due schedules, locked until the transaction ends; others' locks are passed over, so any number of schedulers
-/// may ask at once.
-pub async fn lock_due(conn: &mut Conn) -> QueryResult<Vec<ScheduleRow>> {
+/// The schedule that has been due longest, locked until the transaction ends; others' locks are passed over, so any number
+/// of schedulers may ask at once.
+pub async fn lock_due(conn: &mut Conn) -> QueryResult<Option<ScheduleRow>> {
     sql(concat!(
         "select ",
         columns!(),
-        " from schedules where not paused and next_at <= now() order by next_at limit 10 for update skip locked"
+        " from schedules where not paused and next_at <= now() order by next_at limit 1 for update skip locked"
     ))
-    .load(conn)
+    .get_result(conn)
     .await
+    .optional()
 }
 
 /// Writes a schedule that the code declares. Its times are kept when its spec has not changed, so that a restart neither
-/// forgets a missed time nor fires one twice; an operator's pause is kept always.
+/// forgets a missed time nor fires one twice; an operator's pause is kept always; one
+/// that rests because it could not be fired is tried anew.
 pub async fn declare(conn: &mut Conn, row: &ScheduleRow) -> QueryResult<()> {
     sql("insert into schedules (name, origin, spec, time_zone, missed, missed_limit, overlap, kind, version, queue,
                                 max_attempts, payload, next_at)
@@ -120,14 +129,16 @@ pub async fn declare(conn: &mut Conn, row: &ScheduleRow) -> QueryResult<()> {
              spec = excluded.spec, time_zone = excluded.time_zone, missed = excluded.missed,
              missed_limit = excluded.missed_limit, overlap = excluded.overlap, kind = excluded.kind,
              version = excluded.version, queue = excluded.queue, max_attempts = excluded.max_attempts,
-             payload = excluded.payload, updated_at = now(),
+             payload = excluded.payload, updated_at = now(), origin = 'code',
+             paused = schedules.paused and schedules.problem is null, problem = null,
              next_at = case when (schedules.spec, schedules.time_zone) = (excluded.spec, excluded.time_zone)
                             then schedules.next_at else excluded.next_at end
          where (schedules.spec, schedules.time_zone, schedules.missed, schedules.missed_limit, schedules.overlap,
                 schedules.kind, schedules.version, schedules.queue, schedules.max_attempts, schedules.payload)
             is distinct from
                (excluded.spec, excluded.time_zone, excluded.missed, excluded.missed_limit, excluded.overlap,
-                excluded.kind, excluded.version, excluded.queue, excluded.max_attempts, excluded.payload)")
+                excluded.kind, excluded.version, excluded.queue, excluded.max_attempts, excluded.payload)
+            or schedules.problem is not null")
     .bind::<Text, _>(&row.name)
     .bind::<Text, _>(&row.spec)
     .bind::<Text, _>(&row.time_zone)
@@ -139,7 +150,7 @@ pub async fn declare(conn: &mut Conn, row: &ScheduleRow) -> QueryResult<()> {
     .bind::<Text, _>(&row.queue)
     .bind::<SmallInt, _>(row.max_attempts)
     .bind::<Jsonb, _>(&row.payload)
-    .bind::<Timestamptz, _>(row.next_at)
+    .bind::<Nullable<Timestamptz>, _>(row.next_at)
     .execute(conn)
     .await?;
     Ok(())
@@ -171,21 +182,31 @@ pub async fn record_fire(
     Ok(fresh == 1)
 }
 
-/// Moves a schedule on: its next time, and the last one if it fired.
+/// Moves a schedule on: its next time, if it has one, and the last one if it fired.
 pub async fn advance(
     conn: &mut Conn,
     name: &str,
-    next_at: DateTime<Utc>,
+    next_at: Option<DateTime<Utc>>,
     fired: Option<(DateTime<Utc>, Uuid)>,
 ) -> QueryResult<()> {
     sql("update schedules set next_at = $2, last_at = coalesce($3, last_at), last_job_id = coalesce($4, last_job_id)
          where name = $1")
     .bind::<Text, _>(name)
-    .bind::<Timestamptz, _>(next_at)
+    .bind::<Nullable<Timestamptz>, _>(next_at)
     .bind::<Nullable<Timestamptz>, _>(fired.map(|f| f.0))
     .bind::<Nullable<SqlUuid>, _>(fired.map(|f| f.1))
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// Rests a schedule that cannot be fired, with the reason.
+pub async fn fail(conn: &mut Conn, name: &str, problem: &str) -> QueryResult<()> {
+    sql("update schedules set paused = true, problem = $2, updated_at = now() where name = $1")
+        .bind::<Text, _>(name)
+        .bind::<Text, _>(problem)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -202,12 +223,4 @@ pub async fn job_lives(conn: &mut Conn, job_id: Uuid) -> QueryResult<bool> {
         .get_result(conn)
         .await?;
     Ok(answer.lives)
-}
-
-/// Forgets fires older than `keep_days`; their times cannot come again.
-pub async fn forget_fires(conn: &mut Conn, keep_days: i32) -> QueryResult<usize> {
-    sql("delete from schedule_fires where fired_at < now() - make_interval(days => $1)")
-        .bind::<Integer, _>(keep_days)
-        .execute(conn)
-        .await
 }

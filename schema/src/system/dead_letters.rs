@@ -62,6 +62,12 @@ pub struct Filter {
     pub kind: Option<String>,
     /// Only of this queue.
     pub queue: Option<String>,
+    /// Only those whose errors or reason contain this, in any case.
+    pub error: Option<String>,
+    /// Given up at this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Given up before this.
+    pub until: Option<DateTime<Utc>>,
     /// Only those after this one in the list: the cursor.
     pub after: Option<(DateTime<Utc>, Uuid)>,
 }
@@ -73,23 +79,49 @@ macro_rules! columns {
     };
 }
 
-/// Dead letters, the newest first.
-pub async fn list(conn: &mut Conn, filter: &Filter, limit: i64) -> QueryResult<Vec<DeadLetterRow>> {
-    sql(concat!(
-        "select ",
-        columns!(),
+macro_rules! matching {
+    () => {
         " from dead_letters
           where ($1::text is null or kind = $1) and ($2::text is null or queue = $2)
             and ($3::timestamptz is null or (died_at, id) < ($3, $4))
-          order by died_at desc, id desc limit $5"
-    ))
-    .bind::<Nullable<Text>, _>(filter.kind.as_deref())
-    .bind::<Nullable<Text>, _>(filter.queue.as_deref())
-    .bind::<Nullable<Timestamptz>, _>(filter.after.map(|(died_at, _)| died_at))
-    .bind::<Nullable<SqlUuid>, _>(filter.after.map(|(_, id)| id))
-    .bind::<BigInt, _>(limit)
-    .load(conn)
-    .await
+            and ($6::timestamptz is null or died_at >= $6) and ($7::timestamptz is null or died_at < $7)
+            and ($5::text is null or position(lower($5) in lower(reason)) > 0
+                 or exists (select from jsonb_array_elements(failures) f(entry)
+                            where position(lower($5) in lower(f.entry ->> 'error')) > 0))
+          order by died_at desc, id desc limit $8"
+    };
+}
+
+// Planned for its values each time: filters that are none must cost nothing.
+macro_rules! bind {
+    ($text:expr, $filter:expr, $limit:expr) => {
+        diesel::sql_query($text)
+            .bind::<Nullable<Text>, _>($filter.kind.as_deref())
+            .bind::<Nullable<Text>, _>($filter.queue.as_deref())
+            .bind::<Nullable<Timestamptz>, _>($filter.after.map(|(died_at, _)| died_at))
+            .bind::<Nullable<SqlUuid>, _>($filter.after.map(|(_, id)| id))
+            .bind::<Nullable<Text>, _>($filter.error.as_deref())
+            .bind::<Nullable<Timestamptz>, _>($filter.since)
+            .bind::<Nullable<Timestamptz>, _>($filter.until)
+            .bind::<BigInt, _>($limit)
+    };
+}
+
+/// Dead letters, the newest first.
+pub async fn list(conn: &mut Conn, filter: &Filter, limit: i64) -> QueryResult<Vec<DeadLetterRow>> {
+    bind!(concat!("select ", columns!(), matching!()), filter, limit).load(conn).await
+}
+
+#[derive(QueryableByName)]
+struct Id {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
+}
+
+/// The ids of at most `limit` of them: what a bulk change will touch.
+pub async fn ids(conn: &mut Conn, filter: &Filter, limit: i64) -> QueryResult<Vec<Uuid>> {
+    let rows: Vec<Id> = bind!(concat!("select id", matching!()), filter, limit).load(conn).await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
 /// One dead letter.
@@ -99,25 +131,4 @@ pub async fn find(conn: &mut Conn, id: Uuid) -> QueryResult<Option<DeadLetterRow
         .get_result(conn)
         .await
         .optional()
-}
-
-/// Puts a dead letter into the history as discarded; `false` if there is no such one (any more).
-pub async fn discard(conn: &mut Conn, id: Uuid, actor: &str) -> QueryResult<bool> {
-    let moved = sql(concat!(
-        "with letter as (delete from dead_letters where id = $1 returning *)
-         insert into job_history (",
-        crate::job_columns!(),
-        ",
-                 state, failures, reason)
-             select ",
-        crate::job_columns!(),
-        ",
-                 'discarded', failures, 'discarded by ' || $2 || '; was: ' || reason
-             from letter"
-    ))
-    .bind::<SqlUuid, _>(id)
-    .bind::<Text, _>(actor)
-    .execute(conn)
-    .await?;
-    Ok(moved == 1)
 }

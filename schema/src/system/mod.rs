@@ -1,4 +1,10 @@
-//! The job platform as operators see it: workers, the outbox, dead letters.
+//! The job platform as operators see it: workers, the outbox, jobs and dead letters, what they may change while everything
+//! runs, and who changed what.
 
+pub mod actions;
+pub mod controls;
 pub mod dead_letters;
+pub mod jobs;
+pub mod load;
+pub mod rework;
 pub mod workers;

@@ -3,9 +3,12 @@
 use chrono::{DateTime, Utc};
 use diesel::{
     QueryResult, QueryableByName,
-    sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{
+        Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+    },
 };
 use diesel_async::RunQueryDsl;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{Conn, sql};
@@ -80,4 +83,91 @@ pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
 pub async fn outbox_pending(conn: &mut Conn) -> QueryResult<i64> {
     let row: Pending = sql("select count(*) as pending from outbox").get_result(conn).await?;
     Ok(row.pending)
+}
+
+/// A job that a worker runs.
+#[derive(Debug, Clone, QueryableByName)]
+pub struct RunningRow {
+    /// The worker.
+    #[diesel(sql_type = SqlUuid)]
+    pub worker_id: Uuid,
+    /// The job.
+    #[diesel(sql_type = SqlUuid)]
+    pub id: Uuid,
+    /// Its kind.
+    #[diesel(sql_type = Text)]
+    pub kind: String,
+    /// Its queue.
+    #[diesel(sql_type = Text)]
+    pub queue: String,
+    /// Which attempt.
+    #[diesel(sql_type = SmallInt)]
+    pub attempt: i16,
+    /// Since when.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub started_at: Option<DateTime<Utc>>,
+    /// How far it says it is.
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    pub progress: Option<Value>,
+}
+
+/// What each worker runs, the longest-running first, at most `per_worker` of each.
+pub async fn running(conn: &mut Conn, per_worker: i64) -> QueryResult<Vec<RunningRow>> {
+    sql("select w.id as worker_id, j.id, j.kind, j.queue, j.attempt, j.claimed_at as started_at, j.progress
+         from workers w cross join lateral (
+             select id, kind, queue, attempt, claimed_at, progress from jobs
+             where worker_id = w.id and state = 'running' order by claimed_at, id limit $1) j
+         order by w.started_at desc, j.claimed_at, j.id")
+    .bind::<BigInt, _>(per_worker)
+    .load(conn)
+    .await
+}
+
+/// The outbox, and what pipelines have yet to hand on, by topic.
+#[derive(Debug, Clone, QueryableByName)]
+pub struct TopicRow {
+    /// The topic.
+    #[diesel(sql_type = Text)]
+    pub topic: String,
+    /// Events not handed on yet.
+    #[diesel(sql_type = BigInt)]
+    pub events: i64,
+    /// How long the oldest of them has waited, in seconds.
+    #[diesel(sql_type = Double)]
+    pub oldest_seconds: f64,
+}
+
+/// The events that wait in the outbox, by topic.
+pub async fn outbox(conn: &mut Conn) -> QueryResult<Vec<TopicRow>> {
+    sql("select topic, count(*) as events,
+                greatest(0, extract(epoch from clock_timestamp() - min(created_at)))::float8 as oldest_seconds
+         from outbox group by topic order by topic")
+    .load(conn)
+    .await
+}
+
+#[derive(QueryableByName)]
+struct Known {
+    #[diesel(sql_type = Bool)]
+    known: bool,
+}
+
+/// Whether a worker serves the queue, or a job waits in it.
+pub async fn knows_queue(conn: &mut Conn, queue: &str) -> QueryResult<bool> {
+    let row: Known = sql("select exists (select from workers where $1 = any(queues))
+                              or exists (select from jobs where queue = $1 and state <> 'running') as known")
+    .bind::<Text, _>(queue)
+    .get_result(conn)
+    .await?;
+    Ok(row.known)
+}
+
+/// Whether a live or dead job is of the kind.
+pub async fn knows_kind(conn: &mut Conn, kind: &str) -> QueryResult<bool> {
+    let row: Known = sql("select exists (select from jobs where kind = $1)
+                              or exists (select from dead_letters where kind = $1) as known")
+    .bind::<Text, _>(kind)
+    .get_result(conn)
+    .await?;
+    Ok(row.known)
 }

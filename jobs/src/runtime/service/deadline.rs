@@ -6,7 +6,7 @@ use std::{
 };
 
 use apalis_core::{error::BoxDynError, task::Task};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 
@@ -59,9 +59,16 @@ where
         let policy =
             self.shared.registry.get(&task.args.job.kind).map_or(Policy::DEFAULT, |entry| entry.policy);
         let (cancel, session) = (task.args.cancel.clone(), Arc::clone(&task.args.session));
+        let (id, claim) = (task.args.job.id, task.args.job.claim);
         let grace = self.shared.cancel_grace;
         let run = self.inner.call(task);
-        Box::pin(async move { bounded(run, policy.timeout, grace, &cancel, &session).await })
+        Box::pin(async move {
+            let asked = || session.is_asked(id, claim);
+            if cancel.is_cancelled() && asked() {
+                return Err(Broken::Cancelled { said: None }.into());
+            }
+            bounded(run, policy.timeout, grace, &cancel, &session, asked).await
+        })
     }
 }
 
@@ -71,17 +78,25 @@ async fn bounded(
     grace: Duration,
     cancel: &CancellationToken,
     session: &Session,
+    asked: impl Fn() -> bool,
 ) -> Result<JobResult, BoxDynError> {
     let mut run = pin!(run);
+    let since = Instant::now();
     tokio::select! {
         // The handler first: most end at once, and then neither timer nor listener is ever registered.
         biased;
-        result = &mut run => return if cancel.is_cancelled() {
-            translated(result, |said| Broken::Interrupted { said })
-        } else {
-            result
-        },
-        () = session.abandon().cancelled() => return Err(Broken::Interrupted { said: None }.into()),
+        result = &mut run => return ended(result, cancel, &asked),
+        () = cancel.cancelled() => {
+            // Asked because its job is not wanted, it has the grace; because the worker stops, what is left of its time.
+            let rest = if asked() { grace } else { limit.saturating_sub(since.elapsed()) };
+            tokio::select! {
+                biased;
+                result = &mut run => return ended(result, cancel, &asked),
+                () = session.abandon().cancelled() => return Err(stopped(asked())),
+                () = sleep(rest) => if asked() { return Err(stopped(true)) },
+            }
+        }
+        () = session.abandon().cancelled() => return Err(stopped(asked())),
         () = sleep(limit) => {}
     }
     cancel.cancel();
@@ -91,6 +106,25 @@ async fn bounded(
         () = session.abandon().cancelled() => Err(Broken::Interrupted { said: None }.into()),
         () = sleep(grace) => Err(Broken::TimedOut { limit, said: None }.into()),
     }
+}
+
+fn stopped(asked: bool) -> BoxDynError {
+    let broken = if asked { Broken::Cancelled { said: None } } else { Broken::Interrupted { said: None } };
+    broken.into()
+}
+
+fn ended(
+    result: Result<JobResult, BoxDynError>,
+    cancel: &CancellationToken,
+    asked: impl Fn() -> bool,
+) -> Result<JobResult, BoxDynError> {
+    if !cancel.is_cancelled() {
+        return result;
+    }
+    if asked() {
+        return translated(result, |said| Broken::Cancelled { said });
+    }
+    translated(result, |said| Broken::Interrupted { said })
 }
 
 /// A handler that fails after it was asked to stop failed because of that. One that has an answer all the same is done.

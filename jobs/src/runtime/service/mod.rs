@@ -18,6 +18,7 @@ pub use run::RunJob;
 pub use settle::{Ended, SettleLayer};
 
 use crate::{
+    flows::Settler,
     postgres::{Completer, Notifier},
     registry::Registry,
 };
@@ -32,6 +33,8 @@ pub struct Shared {
     pub completer: Completer,
     /// Tells of queues with new work.
     pub notifier: Notifier,
+    /// Looks after flows whose jobs have ended.
+    pub settler: Settler,
     /// How long a handler has to end by itself once its token is cancelled.
     pub cancel_grace: Duration,
 }

@@ -39,29 +39,19 @@ impl Service<Task<Fetched>> for RunJob {
         let Some(entry) = self.0.registry.get(&job.kind).filter(|entry| job.version <= entry.version) else {
             return Box::pin(std::future::ready(Ok(Ok(not_ours(&job)))));
         };
-        let context = JobContext {
-            id: job.id,
-            kind: job.kind,
-            attempt: job.attempt,
-            max_attempts: job.max_attempts,
-            claim: job.claim,
-            snoozes: job.snoozes,
-            correlation_id: job.correlation_id,
-            created_at: job.created_at,
-            pool: self.0.pool.clone(),
-            cancelled: cancel,
-        };
+        let context = JobContext::new(&job, &self.0.pool, cancel);
         let run = entry.run(job.payload, context);
         Box::pin(async move { Ok(run.await) })
     }
 }
 
-/// During a deploy a newer worker will take it; 5 s doubling to 5 min, without end, since only people can tell that no
+/// During a deploy a newer worker will take it; 5 s doubling to 20 s, without end, since only people can tell that no
 /// worker ever will.
 fn not_ours(job: &Claimed) -> Outcome {
-    let doublings = job.snoozes.clamp(0, 6).unsigned_abs();
+    // No longer: while old and new workers run side by side, an old one may well be the next to look.
+    let doublings = job.snoozes.clamp(0, 2).unsigned_abs();
     Outcome::Snooze {
-        after: Duration::from_secs(5 << doublings).min(Duration::from_mins(5)),
+        after: Duration::from_secs(5 << doublings),
         reason: format!("this worker does not know kind {} in version {}", job.kind, job.version),
     }
 }

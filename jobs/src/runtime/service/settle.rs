@@ -73,7 +73,7 @@ where
         let place = task.args.slot.take();
         let session = Arc::clone(&task.args.session);
         let job = &task.args.job;
-        let (id, claim) = (job.id, job.claim);
+        let (id, claim, flow) = (job.id, job.claim, job.flow_id);
         let policy = shared.registry.get(&job.kind).map_or(Policy::DEFAULT, |entry| entry.policy);
         let attempt = Attempt { number: job.attempt, max: job.max_attempts, policy };
         let run = self.inner.call(task);
@@ -92,6 +92,9 @@ where
             };
             session.release(id, claim);
             drop(place);
+            if let Some(flow) = flow {
+                shared.settler.ended(flow);
+            }
             Ok(Ended { outcome, error, ran, settled })
         })
     }

@@ -1,0 +1,142 @@
+//! Every kind by its name: for those who enqueue jobs that are data (schedules, operators).
+
+use std::{future::Future, pin::Pin};
+
+use serde_json::Value;
+use uuid::Uuid;
+use waybill_schema::Conn;
+
+use super::{
+    CheckInvariants, DeliverWebhook, ExpireCheckouts, HandleGatewayEvent, Maintain, ReplayEvents,
+    RunCheckout, RunImport, SendMail, WatchCheckouts,
+};
+use crate::{Enqueue, EnqueueError, Job, enqueue_with};
+
+type Enqueued<'a> = Pin<Box<dyn Future<Output = Result<Uuid, EnqueueError>> + Send + 'a>>;
+
+/// A kind, without its type.
+#[derive(Debug, Clone, Copy)]
+pub struct KindInfo {
+    /// [`Job::KIND`].
+    pub kind: &'static str,
+    /// [`Job::QUEUE`].
+    pub queue: &'static str,
+    /// [`Job::VERSION`].
+    pub version: i16,
+    /// Attempts of [`Job::POLICY`].
+    pub max_attempts: i16,
+    /// [`Job::COMPENSATES`].
+    pub compensates: bool,
+    /// [`Job::SEALED`].
+    pub sealed: bool,
+    /// Whether the user it works for may cancel it.
+    pub owner_cancels: bool,
+    read: fn(Value) -> Result<Value, EnqueueError>,
+    enqueue: for<'a> fn(&'a Conn, Value, Enqueue) -> Enqueued<'a>,
+}
+
+/// Every kind of this binary, in the order of their names.
+pub const ALL: &[KindInfo] = &[
+    KindInfo::of::<RunCheckout>(),
+    KindInfo::of::<ReplayEvents>(),
+    KindInfo::of::<CheckInvariants>(),
+    KindInfo::of::<ExpireCheckouts>(),
+    KindInfo::of::<Maintain>(),
+    KindInfo::of::<WatchCheckouts>(),
+    // Rows that are in stay in: an import that is cancelled stops where it is.
+    KindInfo::of::<RunImport>().cancelled_by_owner(),
+    KindInfo::of::<SendMail>(),
+    KindInfo::of::<HandleGatewayEvent>(),
+    KindInfo::of::<DeliverWebhook>(),
+];
+
+/// A kind by its name.
+pub fn find(kind: &str) -> Option<&'static KindInfo> {
+    ALL.iter().find(|info| info.kind == kind)
+}
+
+/// Why arguments do not fit a kind.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgumentsError {
+    /// They lack something, or something has the wrong type.
+    #[error(transparent)]
+    Unreadable(#[from] EnqueueError),
+    /// They have what the kind does not know.
+    #[error("the kind knows no argument {0:?}")]
+    Unknown(String),
+}
+
+impl KindInfo {
+    const fn of<J: Job>() -> Self {
+        Self {
+            kind: J::KIND,
+            queue: J::QUEUE,
+            version: J::VERSION,
+            max_attempts: J::POLICY.max_attempts,
+            compensates: J::COMPENSATES,
+            sealed: J::SEALED,
+            owner_cancels: false,
+            read: read::<J>,
+            enqueue: enqueue::<J>,
+        }
+    }
+
+    const fn cancelled_by_owner(self) -> Self {
+        Self { owner_cancels: true, ..self }
+    }
+
+    /// The arguments as the kind writes them, defaults filled in.
+    pub fn check(&self, payload: &Value) -> Result<Value, ArgumentsError> {
+        let read = (self.read)(payload.clone())?;
+        if let (Some(given), Some(known)) = (payload.as_object(), read.as_object())
+            && let Some(unknown) = given.keys().find(|name| !known.contains_key(*name))
+        {
+            return Err(ArgumentsError::Unknown(unknown.clone()));
+        }
+        Ok(read)
+    }
+
+    /// Enqueues a job of this kind in the transaction open on `conn`, as if its type were known: with its keys and policy.
+    pub async fn enqueue(&self, conn: &Conn, payload: Value, options: Enqueue) -> Result<Uuid, EnqueueError> {
+        (self.enqueue)(conn, payload, options).await
+    }
+}
+
+fn read<J: Job>(payload: Value) -> Result<Value, EnqueueError> {
+    Ok(serde_json::to_value(serde_json::from_value::<J>(payload)?)?)
+}
+
+fn enqueue<J: Job>(conn: &Conn, payload: Value, options: Enqueue) -> Enqueued<'_> {
+    Box::pin(async move {
+        let job: J = serde_json::from_value(payload)?;
+        enqueue_with(conn, &job, options).await
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn kinds_are_listed_once() {
+        let mut names: Vec<_> = ALL.iter().map(|info| info.kind).collect();
+        let listed = names.clone();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names, listed);
+    }
+
+    #[test]
+    fn arguments_are_checked_against_the_kind() {
+        let mail = find("mail.send").unwrap();
+        let payload = json!({ "mail_id": "01900000-0000-7000-8000-000000000000" });
+        assert_eq!(mail.check(&payload).unwrap(), payload);
+        assert!(matches!(mail.check(&json!({})), Err(ArgumentsError::Unreadable(_))));
+        let unknown = find("housekeeping.maintain").unwrap().check(&json!({ "days": 3 })).unwrap_err();
+        assert!(unknown.to_string().contains("days"));
+        assert!(find("mail.sent").is_none());
+    }
+}

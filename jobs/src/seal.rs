@@ -1,0 +1,103 @@
+//! Sealed arguments, for kinds that carry personal data ([`Job::SEALED`]).
+//!
+//! The payload of such a job is `{"$sealed": "..."}` from its enqueue to its handler: in the tables, in their backups, and
+//! wherever a payload is shown. What seals is given by the process at its start ([`install`]), because keys are the platform's
+//! matter and not this crate's. Sealed for the kind: the bytes open in no job of another.
+
+use std::sync::OnceLock;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use crate::contract::{Failure, Job};
+
+/// Seals and opens bytes under the deployment's key.
+pub trait Sealer: Send + Sync + 'static {
+    /// Seals for a purpose.
+    fn seal(&self, plain: &[u8], purpose: &str) -> Result<Vec<u8>, String>;
+    /// Opens what was sealed for the same purpose.
+    fn open(&self, sealed: &[u8], purpose: &str) -> Result<Vec<u8>, String>;
+}
+
+/// Why arguments were not sealed or opened. Says nothing of the arguments.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The process has not called [`install`].
+    #[error("no sealer is installed in this process")]
+    NoSealer,
+    /// They do not serialise, or are not what the kind takes.
+    #[error("{0}")]
+    Encode(#[from] serde_json::Error),
+    /// The sealer refused.
+    #[error("{0}")]
+    Sealer(String),
+}
+
+/// Two functions: what seals, and what opens.
+impl<S, O> Sealer for (S, O)
+where
+    S: Fn(&[u8], &str) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+    O: Fn(&[u8], &str) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+{
+    fn seal(&self, plain: &[u8], purpose: &str) -> Result<Vec<u8>, String> {
+        (self.0)(plain, purpose)
+    }
+
+    fn open(&self, sealed: &[u8], purpose: &str) -> Result<Vec<u8>, String> {
+        (self.1)(sealed, purpose)
+    }
+}
+
+const FIELD: &str = "$sealed";
+
+static SEALER: OnceLock<Box<dyn Sealer>> = OnceLock::new();
+
+/// Gives this process its sealer; false if it has one, which then stays.
+pub fn install(sealer: impl Sealer) -> bool {
+    SEALER.set(Box::new(sealer)).is_ok()
+}
+
+fn purpose<J: Job>() -> String {
+    format!("job:{}", J::KIND)
+}
+
+/// The payload of a job, sealed if its kind says so.
+pub fn payload<J: Job>(job: &J) -> Result<Value, SealError> {
+    if !J::SEALED {
+        return Ok(serde_json::to_value(job)?);
+    }
+    let sealer = SEALER.get().ok_or(SealError::NoSealer)?;
+    let sealed = sealer.seal(&serde_json::to_vec(job)?, &purpose::<J>()).map_err(SealError::Sealer)?;
+    Ok(json!({ FIELD: STANDARD.encode(sealed) }))
+}
+
+/// The sealed part of a payload, if that is what it is.
+fn sealed(payload: &Value) -> Option<&str> {
+    let fields = payload.as_object().filter(|fields| fields.len() == 1)?;
+    fields.get(FIELD)?.as_str()
+}
+
+/// The arguments in a payload. One that is not sealed is read as it is, since jobs of a kind may be older than its sealing.
+pub fn read<J: Job>(payload: Value) -> Result<J, SealError> {
+    let Some(text) = sealed(&payload).filter(|_| J::SEALED) else {
+        return Ok(serde_json::from_value(payload)?);
+    };
+    let sealer = SEALER.get().ok_or(SealError::NoSealer)?;
+    let bytes = STANDARD.decode(text).map_err(|error| SealError::Sealer(error.to_string()))?;
+    let plain = sealer.open(&bytes, &purpose::<J>()).map_err(SealError::Sealer)?;
+    Ok(serde_json::from_slice(&plain)?)
+}
+
+/// [`read`] for a handler's run. What cannot be read never will be; a process without a sealer is one that was set up wrong,
+/// and another may do better.
+pub(crate) fn opened<J: Job>(payload: Value) -> Result<J, Failure> {
+    read(payload).map_err(|error| match error {
+        SealError::NoSealer => Failure::retryable(format!("payload of {}: {error}", J::KIND)),
+        error => Failure::permanent(format!("payload of {} cannot be read: {error}", J::KIND)),
+    })
+}
+
+/// A payload fit to be shown: without what is sealed in it.
+pub fn shown(payload: &Value) -> Value {
+    if sealed(payload).is_some() { json!({ "sealed": true }) } else { payload.clone() }
+}

@@ -1,0 +1,123 @@
+//! Sealed arguments, and the erasure of a person.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+use waybill_jobs::{
+    EnqueueError, Failure, Job, JobContext, JobResult, Level, Outcome, Policy, Registry, enqueue,
+    erase::{Live, erase},
+    seal::{self, Sealer},
+    status,
+    testing::{TestDatabase, assert_enqueued, drain, until},
+};
+use waybill_schema::new_id;
+
+use crate::rig::QUEUE;
+
+/// Carries what nobody else may read.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Greet {
+    person: Uuid,
+    name: String,
+    fails: bool,
+}
+
+impl Job for Greet {
+    const KIND: &'static str = "test.greet";
+    const QUEUE: &'static str = QUEUE;
+    const SEALED: bool = true;
+    const POLICY: Policy = Policy { max_attempts: 1, ..Policy::DEFAULT };
+
+    fn subject_id(&self) -> Option<Uuid> {
+        Some(self.person)
+    }
+}
+
+/// Turns bytes round, and refuses another purpose. What seals in earnest is tested where it is.
+struct Reversed;
+
+impl Sealer for Reversed {
+    fn seal(&self, plain: &[u8], purpose: &str) -> Result<Vec<u8>, String> {
+        Ok(plain.iter().chain(purpose.as_bytes()).rev().copied().collect())
+    }
+
+    fn open(&self, sealed: &[u8], purpose: &str) -> Result<Vec<u8>, String> {
+        let all: Vec<u8> = sealed.iter().rev().copied().collect();
+        all.strip_suffix(purpose.as_bytes()).map(<[u8]>::to_vec).ok_or_else(|| "another purpose".to_owned())
+    }
+}
+
+fn greet(person: Uuid, fails: bool) -> Greet {
+    Greet { person, name: "Ada Lovelace".to_owned(), fails }
+}
+
+async fn greets(job: Greet, context: JobContext) -> JobResult {
+    context.log(Level::Info, format!("hello {}", job.name));
+    if job.fails {
+        return Err(Failure::permanent(format!("{} is not at home", job.name)));
+    }
+    Ok(Outcome::Done(Some(json!({ "greeted": job.name }))))
+}
+
+async fn mentions(db: &TestDatabase, table: &str) -> i64 {
+    db.count(&format!("select count(*) as n from {table} t where t::text like '%Lovelace%'")).await
+}
+
+#[tokio::test]
+async fn sealed_arguments_reach_the_handler_and_nobody_else() {
+    let db = TestDatabase::create().await;
+    let person = new_id();
+    // Without a sealer nothing is stored in the clear. Only where this test is the first of its process to seal: with
+    // nextest, each is.
+    let open = enqueue(&*db.conn().await, &greet(person, false)).await;
+    if seal::install(Reversed) {
+        assert!(matches!(open, Err(EnqueueError::Seal(_))), "{open:?}");
+        enqueue(&*db.conn().await, &greet(person, false)).await.unwrap();
+    }
+    assert_eq!(mentions(&db, "jobs").await, 0);
+    assert_enqueued::<Greet>(db.pool(), |job| job.name == "Ada Lovelace").await;
+    // One from before the kind was sealed.
+    db.execute(
+        "insert into jobs select (jsonb_populate_record(j, jsonb_build_object('id', gen_random_uuid(),
+             'payload', jsonb_build_object('person', subject_id, 'name', 'Old', 'fails', false)))).* from jobs j",
+    )
+    .await;
+    let ran = drain(db.pool(), &Registry::new().job::<Greet>(greets), QUEUE).await;
+    assert_eq!(ran.iter().map(|ran| ran.outcome).collect::<Vec<_>>(), ["done", "done"]);
+    // Bytes of another kind do not open.
+    db.execute("insert into jobs (id, kind, queue, max_attempts, payload) select gen_random_uuid(), 'test.greet', 'test', 1, '{\"$sealed\": \"AAAA\"}'").await;
+    let ran = drain(db.pool(), &Registry::new().job::<Greet>(greets), QUEUE).await;
+    assert_eq!(ran[0].outcome, "dead");
+}
+
+#[tokio::test]
+async fn a_person_is_erased_from_all_that_is_over() {
+    seal::install(Reversed);
+    let db = TestDatabase::create().await;
+    let (person, other) = (new_id(), new_id());
+    let mut conn = db.conn().await;
+    let mut ids = Vec::new();
+    for job in [greet(person, false), greet(person, true), greet(other, false)] {
+        ids.push(enqueue(&conn, &job).await.unwrap());
+    }
+    drain(db.pool(), &Registry::new().job::<Greet>(greets), QUEUE).await;
+    until("all lines are written", || async { mentions(&db, "job_logs").await == 3 }).await;
+    enqueue(&conn, &greet(person, false)).await.unwrap();
+
+    let left = erase(&mut conn, person, Live::Leave).await.unwrap();
+    assert_eq!((left.jobs, left.dead_letters, left.log_lines, left.live), (1, 1, 2, 1));
+    assert_eq!(erase(&mut conn, person, Live::Leave).await.unwrap().jobs, 0, "what is empty is left alone");
+    let rest = erase(&mut conn, person, Live::Cancel).await.unwrap();
+    assert_eq!((rest.jobs, rest.live), (1, 0));
+
+    assert_eq!(mentions(&db, "dead_letters").await, 0);
+    assert_eq!((mentions(&db, "job_history").await, mentions(&db, "job_logs").await), (1, 1), "the other's");
+    let marked =
+        "select count(*) as n from job_history where erased_at is not null and subject_id is not null";
+    assert_eq!(db.count(marked).await, 2, "the rows stay");
+    assert!(!status::retry_dead(&mut conn, ids[1]).await.unwrap(), "there is nothing left to run");
+    // What remains of the attempts is how they ended.
+    let kept = "select count(*) as n from dead_letters where failures -> 0 ->> 'outcome' = 'failed'
+                and not failures -> 0 ? 'error'";
+    assert_eq!(db.count(kept).await, 1);
+}

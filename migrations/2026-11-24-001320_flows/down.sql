@@ -1,0 +1,60 @@
+drop table flow_steps, flows, job_logs;
+alter table dead_letters drop column cancel, drop column undo, drop column erased_at;
+alter table job_history drop column cancel, drop column undo, drop column erased_at;
+alter table jobs drop column cancel, drop column undo;
+
+-- As in the first migration.
+create or replace function waybill_ensure_partitions(days_ahead integer) returns integer
+language plpgsql as $$
+declare
+    parent text;
+    day date;
+    child text;
+    made integer := 0;
+begin
+    -- One caller at a time: two replicas that create the same partition would fail each other.
+    perform pg_advisory_xact_lock(hashtext('waybill_ensure_partitions'));
+    foreach parent in array array['job_history', 'event_log', 'inbox'] loop
+        for i in -1..days_ahead loop
+            day := (now() at time zone 'utc')::date + i;
+            child := parent || '_' || to_char(day, 'YYYYMMDD');
+            if to_regclass(child) is null then
+                begin
+                    execute format(
+                        'create table %I partition of %I for values from (%L) to (%L)',
+                        child, parent,
+                        day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00');
+                    made := made + 1;
+                exception when check_violation then
+                    -- The default partition already holds rows of that day; they stay there.
+                    null;
+                end;
+            end if;
+        end loop;
+    end loop;
+    return made;
+end $$;
+
+create or replace function waybill_drop_partitions(parent text, keep_days integer) returns integer
+language plpgsql as $$
+declare
+    child text;
+    dropped integer := 0;
+begin
+    if parent not in ('job_history', 'event_log', 'inbox') then
+        raise exception 'not a partitioned table of Waybill: %', parent;
+    end if;
+    for child in
+        select c.relname from pg_inherits i
+        join pg_class c on c.oid = i.inhrelid
+        join pg_class p on p.oid = i.inhparent
+        where p.relname = parent
+          and c.relname ~ ('^' || parent || '_[0-9]{8}$')
+          and to_date(right(c.relname, 8), 'YYYYMMDD')
+              < (now() at time zone 'utc')::date - keep_days
+    loop
+        execute format('drop table %I', child);
+        dropped := dropped + 1;
+    end loop;
+    return dropped;
+end $$;

@@ -1,0 +1,65 @@
+//! Who changed what at run time.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    QueryResult, QueryableByName,
+    sql_types::{BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+};
+use diesel_async::RunQueryDsl;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{Conn, new_id, sql};
+
+/// A change that an operator made.
+#[derive(Debug, Clone, QueryableByName)]
+pub struct ActionRow {
+    /// Id, newer ones larger.
+    #[diesel(sql_type = SqlUuid)]
+    pub id: Uuid,
+    /// When.
+    #[diesel(sql_type = Timestamptz)]
+    pub at: DateTime<Utc>,
+    /// Who: `admin:<id>` or `api_key:<id>`.
+    #[diesel(sql_type = Text)]
+    pub actor: String,
+    /// What, as `area.verb`.
+    #[diesel(sql_type = Text)]
+    pub action: String,
+    /// To what: a queue, a kind, a job's id, a schedule.
+    #[diesel(sql_type = Text)]
+    pub target: String,
+    /// With which values.
+    #[diesel(sql_type = Jsonb)]
+    pub detail: Value,
+}
+
+/// Records a change, in the transaction that makes it.
+pub async fn record(
+    conn: &mut Conn,
+    actor: &str,
+    action: &str,
+    target: &str,
+    detail: &Value,
+) -> QueryResult<()> {
+    sql("insert into operator_actions (id, actor, action, target, detail) values ($1, $2, $3, $4, $5)")
+        .bind::<SqlUuid, _>(new_id())
+        .bind::<Text, _>(actor)
+        .bind::<Text, _>(action)
+        .bind::<Text, _>(target)
+        .bind::<Jsonb, _>(detail)
+        .execute(conn)
+        .await?;
+    tracing::info!(actor, action, target, %detail, "changed by an operator");
+    Ok(())
+}
+
+/// Changes, the newest first, after one of the list.
+pub async fn list(conn: &mut Conn, after: Option<Uuid>, limit: i64) -> QueryResult<Vec<ActionRow>> {
+    sql("select id, at, actor, action, target, detail from operator_actions
+         where $1::uuid is null or id < $1 order by id desc limit $2")
+    .bind::<Nullable<SqlUuid>, _>(after)
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await
+}

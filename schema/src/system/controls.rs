@@ -1,0 +1,401 @@
+//! What operators may change while everything runs: pauses, limits, concurrency, dependencies.
+//!
+//! Each change is a row, and every claim reads it: it counts for all workers from their next claim on. **Pause** is the
+//! only way to stop a queue or a kind: nothing new is claimed, what runs goes on to its end, and enqueueing goes on. To
+//! **drain** is to pause and to wait until [`QueueControl::is_dry`].
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    OptionalExtension, QueryResult, QueryableByName,
+    sql_types::{BigInt, Bool, Double, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use crate::{Conn, sql};
+
+/// A token bucket: `jobs` per `period` on average, at most `burst` at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// Jobs per period, more than 0.
+    pub jobs: i32,
+    /// The period, more than 0.
+    pub period: Duration,
+    /// The bucket's size: so many may start together after a rest. At least 1.
+    pub burst: i32,
+}
+
+impl Rate {
+    /// `jobs` per `period`, all of them at once if need be.
+    pub const fn new(jobs: i32, period: Duration) -> Self {
+        Self { jobs, period, burst: jobs }
+    }
+}
+
+/// Limits of a queue over all workers. `None` does not limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Limits {
+    /// Jobs that run at a time; 0 lets none run.
+    pub max_running: Option<i32>,
+    /// Jobs of one limit key that run at a time, at least 1. Jobs without a key are not counted.
+    pub max_per_key: Option<i32>,
+    /// Starts of jobs in time, attempts counted each.
+    pub rate: Option<Rate>,
+    /// The same for each limit key.
+    pub key_rate: Option<Rate>,
+}
+
+/// A queue that has a control, or live jobs.
+#[derive(Debug, Clone, PartialEq, QueryableByName)]
+pub struct QueueControl {
+    /// The queue.
+    #[diesel(sql_type = Text)]
+    pub queue: String,
+    /// Since when nothing is claimed from it; `None` while it is not paused.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub paused_at: Option<DateTime<Utc>>,
+    /// Who paused it.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub paused_by: Option<String>,
+    /// Why.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub pause_reason: Option<String>,
+    /// See [`Limits`].
+    #[diesel(sql_type = Nullable<Integer>)]
+    pub max_running: Option<i32>,
+    /// See [`Limits`].
+    #[diesel(sql_type = Nullable<Integer>)]
+    pub max_per_key: Option<i32>,
+    /// See [`Limits`].
+    #[diesel(sql_type = Nullable<Integer>)]
+    pub rate: Option<i32>,
+    /// Seconds.
+    #[diesel(sql_type = Nullable<Double>)]
+    pub rate_period: Option<f64>,
+    /// See [`Rate`].
+    #[diesel(sql_type = Nullable<Integer>)]
+    pub rate_burst: Option<i32>,
+    /// See [`Limits`].
+    #[diesel(sql_type = Nullable<Integer>)]
+    pub key_rate: Option<i32>,
+    /// Seconds.
+    #[diesel(sql_type = Nullable<Double>)]
+    pub key_rate_period: Option<f64>,
+    /// See [`Rate`].
+    #[diesel(sql_type = Nullable<Integer>)]
+    pub key_rate_burst: Option<i32>,
+    /// `code` or `operator`: whose limits these are.
+    #[diesel(sql_type = Text)]
+    pub limits_origin: String,
+    /// Who changed it last.
+    #[diesel(sql_type = Text)]
+    pub updated_by: String,
+    /// Jobs that run now.
+    #[diesel(sql_type = BigInt)]
+    pub running: i64,
+    /// Paused, nothing runs, and no claim from before the pause can be on its way any more.
+    #[diesel(sql_type = Bool)]
+    pub dry: bool,
+}
+
+impl QueueControl {
+    /// Whether it is paused and everything that ran has ended.
+    pub fn is_dry(&self) -> bool {
+        self.dry
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_running: self.max_running,
+            max_per_key: self.max_per_key,
+            rate: rate(self.rate, self.rate_period, self.rate_burst),
+            key_rate: rate(self.key_rate, self.key_rate_period, self.key_rate_burst),
+        }
+    }
+}
+
+fn rate(jobs: Option<i32>, seconds: Option<f64>, burst: Option<i32>) -> Option<Rate> {
+    let period = Duration::try_from_secs_f64(seconds?).ok()?;
+    Some(Rate { jobs: jobs?, period, burst: burst? })
+}
+
+// A claim takes a few milliseconds from its snapshot to its commit; two seconds after the pause none is on its way.
+macro_rules! queue_select {
+    () => {
+        "select c.queue, c.paused_at, c.paused_by, c.pause_reason, c.max_running, c.max_per_key, c.rate, c.rate_period,
+                c.rate_burst, c.key_rate, c.key_rate_period, c.key_rate_burst, c.limits_origin, c.updated_by,
+                coalesce(r.running, 0) as running,
+                coalesce(c.paused_at < clock_timestamp() - interval '2 seconds', false) and r.running is null as dry
+         from queue_controls c
+         left join (select queue, count(*) as running from jobs where worker_id is not null group by queue) r
+              on r.queue = c.queue"
+    };
+}
+
+/// Every queue with a control, by name.
+pub async fn queues(conn: &mut Conn) -> QueryResult<Vec<QueueControl>> {
+    sql(concat!(queue_select!(), " order by c.queue")).load(conn).await
+}
+
+/// One queue's control; `None` if nothing was ever said of it.
+pub async fn queue(conn: &mut Conn, queue: &str) -> QueryResult<Option<QueueControl>> {
+    sql(concat!(queue_select!(), " where c.queue = $1"))
+        .bind::<Text, _>(queue)
+        .get_result(conn)
+        .await
+        .optional()
+}
+
+/// Stops claiming from a queue; `false` if it was paused already.
+pub async fn pause_queue(conn: &mut Conn, queue: &str, actor: &str, reason: &str) -> QueryResult<bool> {
+    sql("insert into queue_controls as c (queue, paused_at, paused_by, pause_reason, updated_by)
+         values ($1, clock_timestamp(), $2, $3, $2)
+         on conflict (queue) do update
+         set paused_at = excluded.paused_at, paused_by = excluded.paused_by, pause_reason = excluded.pause_reason,
+             updated_at = clock_timestamp(), updated_by = excluded.updated_by
+         where c.paused_at is null")
+    .bind::<Text, _>(queue)
+    .bind::<Text, _>(actor)
+    .bind::<Text, _>(reason)
+    .execute(conn)
+    .await
+    .map(|changed| changed == 1)
+}
+
+/// Claims from a queue again; `false` if it was not paused.
+pub async fn resume_queue(conn: &mut Conn, queue: &str, actor: &str) -> QueryResult<bool> {
+    sql("update queue_controls
+         set paused_at = null, paused_by = null, pause_reason = null, updated_at = clock_timestamp(), updated_by = $2
+         where queue = $1 and paused_at is not null")
+    .bind::<Text, _>(queue)
+    .bind::<Text, _>(actor)
+    .execute(conn)
+    .await
+    .map(|changed| changed == 1)
+}
+
+/// Sets a queue's limits, all of them: what is `None` is no longer limited. Refused by a constraint if a number is out
+/// of range. Workers that start later do not replace them by the code's.
+pub async fn set_limits(conn: &mut Conn, queue: &str, limits: &Limits, actor: &str) -> QueryResult<()> {
+    write_limits(conn, queue, limits, "operator", actor).await
+}
+
+/// Sets a queue's limits unless an operator has: the defaults in code.
+pub async fn default_limits(conn: &mut Conn, queue: &str, limits: &Limits) -> QueryResult<()> {
+    write_limits(conn, queue, limits, "code", "code").await
+}
+
+async fn write_limits(
+    conn: &mut Conn,
+    queue: &str,
+    limits: &Limits,
+    origin: &str,
+    actor: &str,
+) -> QueryResult<()> {
+    // The bucket begins anew where the rate changes, and only there: a worker that starts must not fill it.
+    sql("insert into queue_controls as c (queue, max_running, max_per_key, rate, rate_period, rate_burst, key_rate,
+             key_rate_period, key_rate_burst, limits_origin, updated_by)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         on conflict (queue) do update
+         set max_running = excluded.max_running, max_per_key = excluded.max_per_key, rate = excluded.rate,
+             rate_period = excluded.rate_period, rate_burst = excluded.rate_burst, key_rate = excluded.key_rate,
+             key_rate_period = excluded.key_rate_period, key_rate_burst = excluded.key_rate_burst,
+             tokens = case when (c.rate, c.rate_period, c.rate_burst)
+                                is not distinct from (excluded.rate, excluded.rate_period, excluded.rate_burst)
+                           then c.tokens end,
+             limits_origin = excluded.limits_origin, updated_at = clock_timestamp(), updated_by = excluded.updated_by
+         where excluded.limits_origin = 'operator' or c.limits_origin = 'code'")
+    .bind::<Text, _>(queue)
+    .bind::<Nullable<Integer>, _>(limits.max_running)
+    .bind::<Nullable<Integer>, _>(limits.max_per_key)
+    .bind::<Nullable<Integer>, _>(limits.rate.map(|rate| rate.jobs))
+    .bind::<Nullable<Double>, _>(limits.rate.map(|rate| rate.period.as_secs_f64()))
+    .bind::<Nullable<Integer>, _>(limits.rate.map(|rate| rate.burst))
+    .bind::<Nullable<Integer>, _>(limits.key_rate.map(|rate| rate.jobs))
+    .bind::<Nullable<Double>, _>(limits.key_rate.map(|rate| rate.period.as_secs_f64()))
+    .bind::<Nullable<Integer>, _>(limits.key_rate.map(|rate| rate.burst))
+    .bind::<Text, _>(origin)
+    .bind::<Text, _>(actor)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// A kind that is or was paused.
+#[derive(Debug, Clone, PartialEq, QueryableByName)]
+pub struct KindControl {
+    /// The kind.
+    #[diesel(sql_type = Text)]
+    pub kind: String,
+    /// Since when none of it is claimed; `None` while it is not paused.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub paused_at: Option<DateTime<Utc>>,
+    /// Who paused it.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub paused_by: Option<String>,
+    /// Why.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub pause_reason: Option<String>,
+    /// Who changed it last.
+    #[diesel(sql_type = Text)]
+    pub updated_by: String,
+    /// Jobs of it that run now.
+    #[diesel(sql_type = BigInt)]
+    pub running: i64,
+    /// As for a queue.
+    #[diesel(sql_type = Bool)]
+    pub dry: bool,
+}
+
+/// Every kind with a control, by name.
+pub async fn kinds(conn: &mut Conn) -> QueryResult<Vec<KindControl>> {
+    sql("select c.kind, c.paused_at, c.paused_by, c.pause_reason, c.updated_by, coalesce(r.running, 0) as running,
+                coalesce(c.paused_at < clock_timestamp() - interval '2 seconds', false) and r.running is null as dry
+         from kind_controls c
+         left join (select kind, count(*) as running from jobs where worker_id is not null group by kind) r
+              on r.kind = c.kind
+         order by c.kind")
+    .load(conn)
+    .await
+}
+
+/// Stops claiming jobs of a kind, in whatever queue; `false` if it was paused already.
+pub async fn pause_kind(conn: &mut Conn, kind: &str, actor: &str, reason: &str) -> QueryResult<bool> {
+    sql("insert into kind_controls as c (kind, paused_at, paused_by, pause_reason, updated_by)
+         values ($1, clock_timestamp(), $2, $3, $2)
+         on conflict (kind) do update
+         set paused_at = excluded.paused_at, paused_by = excluded.paused_by, pause_reason = excluded.pause_reason,
+             updated_at = clock_timestamp(), updated_by = excluded.updated_by
+         where c.paused_at is null")
+    .bind::<Text, _>(kind)
+    .bind::<Text, _>(actor)
+    .bind::<Text, _>(reason)
+    .execute(conn)
+    .await
+    .map(|changed| changed == 1)
+}
+
+/// Claims jobs of a kind again; `false` if it was not paused. Those held meanwhile come back within a second or two per
+/// 100,000.
+pub async fn resume_kind(conn: &mut Conn, kind: &str, actor: &str) -> QueryResult<bool> {
+    sql("update kind_controls
+         set paused_at = null, paused_by = null, pause_reason = null, updated_at = clock_timestamp(), updated_by = $2
+         where kind = $1 and paused_at is not null")
+    .bind::<Text, _>(kind)
+    .bind::<Text, _>(actor)
+    .execute(conn)
+    .await
+    .map(|changed| changed == 1)
+}
+
+/// How many jobs of a queue run at a time in a worker, where it is not as the worker was started.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct Places {
+    /// The queue.
+    #[diesel(sql_type = Text)]
+    pub queue: String,
+    /// One worker, or `None` for all that have nothing of their own.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub worker_id: Option<Uuid>,
+    /// Jobs at a time.
+    #[diesel(sql_type = Integer)]
+    pub places: i32,
+    /// Who said so.
+    #[diesel(sql_type = Text)]
+    pub updated_by: String,
+}
+
+/// Every override.
+pub async fn places(conn: &mut Conn) -> QueryResult<Vec<Places>> {
+    sql("select queue, nullif(worker_id, '00000000-0000-0000-0000-000000000000'::uuid) as worker_id, places, updated_by
+         from queue_places order by queue, worker_id")
+    .load(conn)
+    .await
+}
+
+/// Sets how many jobs of a queue run at a time, 0 to 10,000, in one worker or in all; `None` goes back to how they were
+/// started. Workers follow within a second. What runs goes on, so less takes effect as jobs end.
+pub async fn set_places(
+    conn: &mut Conn,
+    queue: &str,
+    worker_id: Option<Uuid>,
+    places: Option<i32>,
+    actor: &str,
+) -> QueryResult<()> {
+    let worker_id = worker_id.unwrap_or_default();
+    let Some(places) = places else {
+        return sql("delete from queue_places where queue = $1 and worker_id = $2")
+            .bind::<Text, _>(queue)
+            .bind::<SqlUuid, _>(worker_id)
+            .execute(conn)
+            .await
+            .map(drop);
+    };
+    sql("insert into queue_places (queue, worker_id, places, updated_by) values ($1, $2, $3, $4)
+         on conflict (queue, worker_id) do update
+         set places = excluded.places, updated_at = clock_timestamp(), updated_by = excluded.updated_by")
+    .bind::<Text, _>(queue)
+    .bind::<SqlUuid, _>(worker_id)
+    .bind::<Integer, _>(places)
+    .bind::<Text, _>(actor)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Something outside that kinds need.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct Dependency {
+    /// Its name, as in the kinds' code.
+    #[diesel(sql_type = Text)]
+    pub name: String,
+    /// Since when it is down; `None` while it is up.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub down_since: Option<DateTime<Utc>>,
+    /// From then on one job may try whether it is up again.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub down_until: Option<DateTime<Utc>>,
+    /// Why it is down.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub reason: Option<String>,
+    /// The job that tries, or tried last.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub probe_id: Option<Uuid>,
+}
+
+/// Every dependency that was ever down, by name.
+pub async fn dependencies(conn: &mut Conn) -> QueryResult<Vec<Dependency>> {
+    sql("select name, down_since, down_until, reason, probe_id from dependencies order by name")
+        .load(conn)
+        .await
+}
+
+/// Says that a dependency is down, for `rest` from now on: jobs whose kind needs it wait unclaimed, and after the rest one
+/// of them may try. Said again, it begins a new rest.
+pub async fn dependency_down(conn: &mut Conn, name: &str, rest: Duration, reason: &str) -> QueryResult<()> {
+    sql("insert into dependencies as d (name, down_since, down_until, reason)
+         values ($1, clock_timestamp(), clock_timestamp() + $2 * interval '1 second', $3)
+         on conflict (name) do update
+         set down_since = coalesce(d.down_since, excluded.down_since), down_until = excluded.down_until,
+             reason = excluded.reason, probe_id = null, updated_at = clock_timestamp()")
+    .bind::<Text, _>(name)
+    .bind::<Double, _>(rest.as_secs_f64())
+    .bind::<Text, _>(reason)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Says that a dependency is up again; `false` if it was not down.
+pub async fn dependency_up(conn: &mut Conn, name: &str) -> QueryResult<bool> {
+    sql("update dependencies
+         set down_since = null, down_until = null, reason = null, probe_id = null, updated_at = clock_timestamp()
+         where name = $1 and down_since is not null")
+    .bind::<Text, _>(name)
+    .execute(conn)
+    .await
+    .map(|changed| changed == 1)
+}
