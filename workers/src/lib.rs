@@ -30,7 +30,8 @@ pub fn registry(services: &Services) -> Result<Registry, StartError> {
     let registry = Registry::new();
     let registry =
         checkout::register(registry, &Arc::new(CheckoutDeps::new(&config.checkout, gateways.clone())));
-    let registry = housekeeping::register(registry, &Arc::new(HousekeepingDeps::default()));
+    let registry =
+        housekeeping::register(registry, &Arc::new(HousekeepingDeps::new(&services.config.housekeeping)));
     let registry = notifications::register(registry, services)?;
     let registry = payments::register(registry, &Arc::new(PaymentsDeps { gateways }));
     let registry = transfer::register(registry, services)?;

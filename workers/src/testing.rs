@@ -90,6 +90,10 @@ impl TestDatabase {
             snoozes: claimed.snoozes,
             correlation_id: claimed.correlation_id,
             created_at: claimed.created_at,
+            flow_id: None,
+            step: None,
+            undo: false,
+            logs: waybill_jobs::logs::Logs::default(),
             pool: self.pool().clone(),
             cancelled: CancellationToken::new(),
         }

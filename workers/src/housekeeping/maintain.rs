@@ -11,7 +11,7 @@ use super::HousekeepingDeps;
 use super::purge;
 
 /// The tables that are shed by whole days.
-const PARTITIONED: [&str; 3] = ["job_history", "event_log", "inbox"];
+const PARTITIONED: [&str; 4] = ["job_history", "job_logs", "event_log", "inbox"];
 
 #[derive(QueryableByName)]
 struct Count {
@@ -30,6 +30,10 @@ pub(super) async fn run(deps: HousekeepingDeps, cx: &JobContext) -> JobResult {
     for (name, statement) in purge::STATEMENTS {
         let removed = purge::in_batches(&mut conn, cx, statement).await?;
         report.insert((*name).to_owned(), json!(removed));
+    }
+    for (name, statement, days) in purge::aged(deps) {
+        let removed = purge::aged_in_batches(&mut conn, cx, statement, days).await?;
+        report.insert(name.to_owned(), json!(removed));
     }
     let report = Value::Object(report);
     tracing::info!(%report, "maintenance");

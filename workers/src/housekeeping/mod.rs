@@ -1,33 +1,58 @@
 //! What nobody asked for and everybody needs: stuck checkouts woken, what is past its time removed.
 
+mod check_invariants;
 mod expire_checkouts;
 mod maintain;
 mod purge;
 mod replay_events;
+mod watch_checkouts;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use waybill_jobs::{
     JobContext, Registry,
-    kinds::{ExpireCheckouts, Maintain, ReplayEvents},
+    kinds::{CheckInvariants, ExpireCheckouts, Maintain, ReplayEvents, WatchCheckouts},
 };
+use waybill_platform::config::HousekeepingConfig;
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct HousekeepingDeps {
     /// Days of finished jobs, published events and inbox rows.
     pub keep_days: i32,
+    /// Days of schedules' fires.
+    pub keep_fires_days: i32,
     /// Partitions are made this many days ahead: as long may nobody run this.
     pub partitions_ahead: i32,
     /// An order without a job is given a new one at its deadline; one that has no deadline ahead, after standing still for
     /// this long.
     pub orphaned_after: Duration,
+    /// How long after its deadline a pending order counts as stuck.
+    pub stuck_after: Duration,
+}
+
+impl HousekeepingDeps {
+    /// As configured.
+    pub fn new(config: &HousekeepingConfig) -> Self {
+        Self {
+            keep_days: config.keep_days,
+            keep_fires_days: config.keep_fires_days,
+            stuck_after: config.stuck_after,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for HousekeepingDeps {
     fn default() -> Self {
-        Self { keep_days: 30, partitions_ahead: 3, orphaned_after: Duration::from_mins(1) }
+        Self {
+            keep_days: 30,
+            keep_fires_days: 7,
+            partitions_ahead: 3,
+            orphaned_after: Duration::from_mins(1),
+            stuck_after: waybill_schema::checks::STUCK_AFTER,
+        }
     }
 }
 
@@ -39,4 +64,6 @@ pub fn register(registry: Registry, deps: &Arc<HousekeepingDeps>) -> Registry {
         .job(move |_: ExpireCheckouts, cx: JobContext| async move { expire_checkouts::run(deps, &cx).await })
         .job(move |_: Maintain, cx: JobContext| async move { maintain::run(deps, &cx).await })
         .job(move |job: ReplayEvents, cx: JobContext| async move { replay_events::run(job, &cx).await })
+        .job(move |_: CheckInvariants, cx: JobContext| async move { check_invariants::run(deps, &cx).await })
+        .job(move |_: WatchCheckouts, cx: JobContext| async move { watch_checkouts::run(deps, &cx).await })
 }

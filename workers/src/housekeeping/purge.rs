@@ -1,9 +1,11 @@
 //! Rows that nobody can need any more.
 
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Integer};
 use diesel_async::RunQueryDsl;
 use waybill_jobs::{Failure, JobContext};
 use waybill_schema::{Conn, sql};
+
+use super::HousekeepingDeps;
 
 /// Rows per statement: a few milliseconds of locks.
 const BATCH: i64 = 1_000;
@@ -21,6 +23,17 @@ pub(super) const STATEMENTS: &[(&str, &str)] = &[
              select id from carts where status = 'open' and expires_at < now() limit $1 for update skip locked))",
     ),
     (
+        // Somebody cancelled or discarded its job: nobody goes on with it.
+        "imports_closed",
+        "update imports set status = 'failed', finished_at = now(),
+                error = 'its job was cancelled; the rows up to there are in'
+         where id = any(array(
+             select i.id from imports i
+             where i.status in ('queued', 'running')
+               and exists (select from job_history h where h.id = i.job_id and h.state in ('cancelled', 'discarded'))
+             limit $1 for update of i skip locked))",
+    ),
+    (
         // A day of grace: the answer to a late use of a token should say that it is too old rather than unknown.
         "refresh_tokens_removed",
         "delete from refresh_tokens where ctid = any(array(
@@ -33,12 +46,68 @@ pub(super) const STATEMENTS: &[(&str, &str)] = &[
              select id from sessions where expires_at < now() - interval '1 day' limit $1 for update skip locked))",
     ),
     (
+        // As long as their jobs' history at the usual retention; their steps go with them.
+        "flows_removed",
+        "delete from flows where id = any(array(
+             select id from flows where finished_at < now() - interval '30 days' limit $1 for update skip locked))",
+    ),
+    (
         "user_tokens_removed",
         "delete from user_tokens where ctid = any(array(
              select ctid from user_tokens where expires_at < now() - interval '1 day' limit $1
              for update skip locked))",
     ),
 ];
+
+/// The same for rows that go by their age: the statement removes at most `$1` rows older than `$2` days.
+pub(super) fn aged(deps: HousekeepingDeps) -> [(&'static str, &'static str, i32); 3] {
+    [
+        (
+            "schedule_fires_removed",
+            "delete from schedule_fires where ctid = any(array(
+                 select ctid from schedule_fires where fired_at < now() - make_interval(days => $2) limit $1
+                 for update skip locked))",
+            deps.keep_fires_days,
+        ),
+        (
+            // One-off schedules that have fired.
+            "schedules_removed",
+            "delete from schedules where name = any(array(
+                 select name from schedules
+                 where origin = 'api' and next_at is null and spec like 'at %'
+                   and coalesce(last_at, updated_at) < now() - make_interval(days => $2) limit $1
+                 for update skip locked))",
+            deps.keep_days,
+        ),
+        (
+            "operator_actions_removed",
+            "delete from operator_actions where ctid = any(array(
+                 select ctid from operator_actions where at < now() - make_interval(days => $2) limit $1
+                 for update skip locked))",
+            ACTIONS_DAYS,
+        ),
+    ]
+}
+
+/// Days that operators' changes are kept: a year, whatever the history does.
+const ACTIONS_DAYS: i32 = 365;
+
+/// [`in_batches`] for rows that go by their age in days.
+pub(super) async fn aged_in_batches(
+    conn: &mut Conn,
+    cx: &JobContext,
+    statement: &'static str,
+    days: i32,
+) -> Result<usize, Failure> {
+    let mut touched = 0;
+    loop {
+        let rows = sql(statement).bind::<BigInt, _>(BATCH).bind::<Integer, _>(days).execute(conn).await?;
+        touched += rows;
+        if rows == 0 || cx.cancelled.is_cancelled() {
+            return Ok(touched);
+        }
+    }
+}
 
 /// Repeats a statement until it finds nothing, each time in a transaction of its own; returns the rows it touched.
 pub(super) async fn in_batches(

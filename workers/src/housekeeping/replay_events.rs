@@ -1,10 +1,12 @@
 //! Events of the past, again, for one pipeline.
 
-use diesel_async::AsyncConnection;
-use serde_json::json;
+use diesel::QueryableByName;
+use diesel::sql_types::{Jsonb, Nullable, Uuid as SqlUuid};
+use diesel_async::{AsyncConnection, RunQueryDsl as _};
+use serde_json::{Value, json};
 use waybill_jobs::events_lane::replay::{self, Replay};
 use waybill_jobs::{Failure, JobContext, JobResult, Outcome, events, kinds::ReplayEvents};
-use waybill_schema::Conn;
+use waybill_schema::{Conn, sql};
 
 /// Events in one transaction: a fraction of a second, and few enough jobs at a time not to bury the pipeline's new ones.
 const STEP: i64 = 1_000;
@@ -16,18 +18,24 @@ pub(super) async fn run(job: ReplayEvents, cx: &JobContext) -> JobResult {
     if let Some(topic) = job.topics.iter().find(|topic| !spec.topics.contains(&topic.as_str())) {
         return Err(Failure::permanent(format!("pipeline {} does not react to {topic:?}", spec.name)));
     }
-    // A step that was committed and not noted is repeated and makes no second job, so an attempt may start from the front.
     let replay =
         Replay { pipeline: job.pipeline, topics: job.topics, since: job.since, until: job.until, id: cx.id };
     let mut conn = cx.pool.get().await?;
     let total = replay::count(&mut conn, &replay).await?;
-    let (mut after, mut seen, mut queued) = (0, 0, 0);
+    let Stood { mut after, mut seen, mut queued } = stood(&mut conn, cx).await?;
     while !cx.cancelled.is_cancelled() {
-        let progress = json!({ "done": seen, "total": total, "queued": queued });
+        // Where it stands is written with the step: an attempt that goes on from it hands nothing over twice.
         let step = (*conn)
             .transaction(async |conn: &mut Conn| {
+                let step = replay::step(conn, &replay, after, STEP).await?;
+                let progress = json!({
+                    "after": step.last.unwrap_or(after),
+                    "done": seen + step.seen,
+                    "total": total,
+                    "queued": queued + step.queued,
+                });
                 cx.progress(conn, &progress).await?;
-                Ok::<_, Failure>(replay::step(conn, &replay, after, STEP).await?)
+                Ok::<_, Failure>(step)
             })
             .await?;
         seen += step.seen;
@@ -38,4 +46,26 @@ pub(super) async fn run(job: ReplayEvents, cx: &JobContext) -> JobResult {
         }
     }
     Err(Failure::retryable("asked to stop"))
+}
+
+/// Where an earlier attempt stopped.
+#[derive(Default)]
+struct Stood {
+    after: i64,
+    seen: i64,
+    queued: i64,
+}
+
+#[derive(QueryableByName)]
+struct Noted {
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    progress: Option<Value>,
+}
+
+async fn stood(conn: &mut Conn, cx: &JobContext) -> Result<Stood, Failure> {
+    let noted: Noted =
+        sql("select progress from jobs where id = $1").bind::<SqlUuid, _>(cx.id).get_result(conn).await?;
+    let number =
+        |name: &str| noted.progress.as_ref().and_then(|progress| progress[name].as_i64()).unwrap_or_default();
+    Ok(Stood { after: number("after"), seen: number("done"), queued: number("queued") })
 }

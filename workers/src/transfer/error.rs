@@ -32,7 +32,7 @@ impl From<EnqueueError> for ChunkError {
     fn from(error: EnqueueError) -> Self {
         match error {
             EnqueueError::Database(error) => error.into(),
-            error @ EnqueueError::Encode(_) => Self::Failure(error.into()),
+            error => Self::Failure(error.into()),
         }
     }
 }
