@@ -10,9 +10,9 @@ use poem::{
 use poem_openapi::{ContactObject, OpenApi, OpenApiService, Tags};
 
 use crate::{
-    admin, carts, catalogue, checkout, gateways, identity, imports, jobs,
-    middleware::{boundary::Boundary, cors, edge::Edge, limits::Limits},
-    orders, search,
+    admin, carts, catalogue, checkout, events, gateways, identity, imports, jobs,
+    middleware::{backpressure::Backpressure, boundary::Boundary, cors, edge::Edge, limits::Limits},
+    orders, schedules, search,
     state::AppState,
     system, webhooks,
 };
@@ -54,6 +54,12 @@ pub enum Tag {
     /// Keys for machines.
     #[oai(rename = "Admin: API keys")]
     AdminApiKeys,
+    /// Work that comes round.
+    #[oai(rename = "Admin: schedules")]
+    AdminSchedules,
+    /// Every job: looked for, retried, cancelled, discarded.
+    #[oai(rename = "Admin: jobs")]
+    AdminJobs,
     /// Queues, workers and checks.
     #[oai(rename = "Admin: system")]
     AdminSystem,
@@ -70,7 +76,15 @@ fn resources() -> impl OpenApi + 'static {
             orders::routes::AdminOrders,
         ),
         (gateways::routes::Gateways, imports::routes::Imports, webhooks::routes::Webhooks),
-        (jobs::routes::Jobs, system::routes::System),
+        (
+            jobs::routes::Jobs,
+            jobs::admin::AdminJobs,
+            schedules::routes::Schedules,
+            system::routes::System,
+            system::control::Control,
+            system::dead::DeadLetters,
+            events::routes::Pipelines,
+        ),
         (
             admin::categories::routes::AdminCategories,
             admin::products::routes::AdminProducts,
@@ -104,7 +118,7 @@ pub fn build(state: AppState) -> impl Endpoint<Output = Response> + 'static {
     let origins = api.allowed_origins.clone();
     let limits = Limits::new(&state.config);
 
-    let v1 = service.with(limits).data(state.clone());
+    let v1 = service.with(Backpressure::new(state.load.clone())).with(limits).data(state.clone());
     waybill_platform::ops::routes(state.readiness.clone())
         .at("/openapi.json", poem::get(text(document, "application/json", None)))
         .at("/docs", poem::get(text(docs, "text/html; charset=utf-8", Some(DOCS_POLICY))))

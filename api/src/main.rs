@@ -78,12 +78,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let acceptor = NoDelay::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
     service::announce(acceptor.address()?);
     let readiness = state.readiness.clone();
-    let order_hub = state.order_hub.clone();
+    let (order_hub, job_hub) = (state.order_hub.clone(), state.job_hub.clone());
+    tokio::spawn(state.load.clone().watch(shutdown.clone()));
     let stop = async move {
         shutdown.cancelled().await;
         readiness.drain();
         // Streams would hold the drain up to its deadline; clients connect again, to another replica.
         order_hub.close();
+        job_hub.close();
     };
     Server::new_with_acceptor(acceptor)
         .run_with_graceful_shutdown(app::build(state), stop, Some(DRAIN))

@@ -18,6 +18,8 @@ use waybill_schema::{Conn, Currency, Pool};
 use crate::{
     auth::{LoginLimiter, Passwords, Tokens},
     error::{ApiError, ApiResult},
+    jobs::follow::JobHub,
+    middleware::backpressure::Load,
     orders::hub::OrderHub,
     search::{PostgresSearch, SearchEngine},
 };
@@ -48,6 +50,10 @@ pub struct Shared {
     pub notifier: Notifier,
     /// Who watches which order.
     pub order_hub: OrderHub,
+    /// Who follows which job.
+    pub job_hub: JobHub,
+    /// How much work waits.
+    pub load: Load,
     /// Sealing of secrets that the database keeps.
     pub vault: Vault,
     /// The dependencies, as `/health/ready` reports them.
@@ -90,7 +96,9 @@ impl AppState {
             search: Arc::new(PostgresSearch::new(pool.clone())),
             notifier: Notifier::start(pool.clone()),
             order_hub: OrderHub::new(pool.clone()),
-            vault: Vault::new(&config.secrets)?,
+            job_hub: JobHub::new(pool.clone()),
+            load: Load::new(pool.clone(), config.backpressure.clone()),
+            vault: sealing(Vault::new(&config.secrets)?),
             readiness,
             pool,
             config,
@@ -139,4 +147,18 @@ impl Deref for AppState {
     fn deref(&self) -> &Shared {
         &self.0
     }
+}
+
+/// Jobs whose kinds seal their arguments are sealed by the same vault.
+fn sealing(vault: Vault) -> Vault {
+    use secrecy::ExposeSecret as _;
+    let (seals, opens) = (vault.clone(), vault.clone());
+    waybill_jobs::seal::install((
+        move |plain: &[u8], purpose: &str| seals.seal(plain, purpose).map_err(|error| error.to_string()),
+        move |sealed: &[u8], purpose: &str| {
+            let plain = opens.open(sealed, purpose).map_err(|error| error.to_string())?;
+            Ok(plain.expose_secret().to_vec())
+        },
+    ));
+    vault
 }

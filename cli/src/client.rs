@@ -16,18 +16,33 @@ pub struct Client {
 impl Client {
     /// For the API at `base`.
     pub fn new(base: &str, api_key: Option<String>) -> anyhow::Result<Self> {
-        let http = waybill_platform::http::client(Duration::from_secs(30)).context("no HTTP client")?;
+        let http = waybill_platform::http::client(Duration::from_secs(60)).context("no HTTP client")?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned(), api_key })
     }
 
     /// GET, with query parameters.
-    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
         self.send(self.request(Method::GET, path).query(query)).await
     }
 
     /// POST without a body.
     pub async fn post(&self, path: &str) -> anyhow::Result<Value> {
         self.send(self.request(Method::POST, path)).await
+    }
+
+    /// POST with a body.
+    pub async fn post_json(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// PUT with a body.
+    pub async fn put_json(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.send(self.request(Method::PUT, path).json(body)).await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.send(self.request(Method::DELETE, path)).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -50,7 +65,12 @@ impl Client {
         if !status.is_success() {
             let title = body["title"].as_str().unwrap_or("refused");
             let detail = body["detail"].as_str().unwrap_or_default();
-            bail!("{status}: {title} {detail}");
+            let mut faults = String::new();
+            for fault in body["errors"].as_array().into_iter().flatten() {
+                let part = |name: &str| fault[name].as_str().unwrap_or_default().to_owned();
+                faults.extend(["\n  ", &part("field"), ": ", &part("message")]);
+            }
+            bail!("{status}: {title}: {detail}{faults}");
         }
         Ok(body)
     }

@@ -3,14 +3,14 @@
 use chrono::Utc;
 use waybill_jobs::{
     Job, RawJob,
-    kinds::{ExpireCheckouts, Maintain},
+    kinds::{CheckInvariants, ExpireCheckouts, Maintain, WatchCheckouts},
 };
 use waybill_schema::{
     Pool,
-    schedules::{self, Missed, Overlap, ScheduleRow},
+    schedules::{self, Missed, Overlap, ScheduleRow, spec::Spec},
 };
 
-use crate::{SchedulerError, spec::Spec};
+use crate::SchedulerError;
 
 /// Every schedule declared by the code.
 fn declared() -> Result<Vec<ScheduleRow>, SchedulerError> {
@@ -18,6 +18,9 @@ fn declared() -> Result<Vec<ScheduleRow>, SchedulerError> {
         // An expired reservation holds stock that somebody else wants: looked for often, and it is one indexed query.
         row("expire-checkouts", "every 5s", &ExpireCheckouts::default())?,
         row("maintain", "every 15m", &Maintain::default())?,
+        row("watch-checkouts", "every 1m", &WatchCheckouts::default())?,
+        // It reads whole tables: once an hour, and not at the full hour, when everybody else does.
+        row("check-invariants", "17 * * * *", &CheckInvariants::default())?,
     ])
 }
 
@@ -40,10 +43,11 @@ fn row<J: Job>(name: &str, spec: &str, job: &J) -> Result<ScheduleRow, Scheduler
         // A new schedule fires at once: a fresh database wants its partitions now.
         next_at: {
             Spec::parse(spec, "UTC")?;
-            Utc::now()
+            Some(Utc::now())
         },
         last_at: None,
         last_job_id: None,
+        problem: None,
     })
 }
 

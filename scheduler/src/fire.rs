@@ -1,87 +1,139 @@
 //! Firing what is due.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel_async::AsyncConnection;
 use uuid::Uuid;
-use waybill_jobs::{Enqueue, RawJob, enqueue_raw};
+use waybill_jobs::{Enqueue, EnqueueError, RawJob, enqueue_raw, kinds::list};
 use waybill_schema::{
     Conn, Pool,
-    schedules::{self, Missed, Overlap, ScheduleRow},
+    schedules::{
+        self, Missed, Overlap, ScheduleRow,
+        spec::{Spec, SpecError},
+    },
 };
 
-use crate::{SchedulerError, spec::Spec};
+use crate::SchedulerError;
 
-/// Fires every due schedule, each in the transaction that moves it on: a scheduler that dies half-way has done nothing.
-/// Returns how many jobs were enqueued.
+/// A time that nobody fired for this long counts as missed; before, it is only late.
+const LATE: TimeDelta = TimeDelta::minutes(1);
+
+/// Schedules fired in one call: a tick must end.
+const MOST: usize = 100;
+
+/// Fires every due schedule, each in a transaction of its own that also moves it on: a scheduler that dies half-way has
+/// done nothing, and one schedule that cannot be fired does not hold up the others. Returns how many jobs were enqueued.
 pub async fn due(pool: &Pool) -> Result<usize, SchedulerError> {
     let mut conn = pool.get().await?;
-    conn.transaction(async |conn| {
-        let mut enqueued = 0;
-        for schedule in schedules::lock_due(conn).await? {
-            enqueued += fire(conn, &schedule, Utc::now()).await?;
-        }
-        Ok(enqueued)
-    })
-    .await
-}
-
-async fn fire(conn: &mut Conn, schedule: &ScheduleRow, now: DateTime<Utc>) -> Result<usize, SchedulerError> {
-    let spec = Spec::parse(&schedule.spec, &schedule.time_zone)?;
-    let mut last_job = schedule.last_job_id;
-    let mut fired = None;
     let mut enqueued = 0;
-    for fire_at in times(&spec, schedule, now)? {
-        if schedule.overlap == Overlap::Skip && lives(conn, last_job).await? {
-            schedules::record_fire(conn, &schedule.name, fire_at, None).await?;
-            metrics::counter!("waybill_schedule_skips_total", "schedule" => schedule.name.clone())
-                .increment(1);
-            continue;
+    for _ in 0..MOST {
+        match conn.transaction(async |conn| one(conn).await).await? {
+            Some(jobs) => enqueued += jobs,
+            None => break,
         }
-        let job_id = waybill_schema::new_id();
-        if !schedules::record_fire(conn, &schedule.name, fire_at, Some(job_id)).await? {
-            continue;
-        }
-        let job = RawJob {
-            kind: schedule.kind.clone(),
-            version: schedule.version,
-            queue: schedule.queue.clone(),
-            max_attempts: schedule.max_attempts,
-            payload: schedule.payload.clone(),
-        };
-        enqueue_raw(conn, job, Enqueue { id: Some(job_id), ..Enqueue::default() }).await?;
-        metrics::counter!("waybill_schedule_fires_total", "schedule" => schedule.name.clone()).increment(1);
-        last_job = Some(job_id);
-        fired = Some((fire_at, job_id));
-        enqueued += 1;
     }
-    schedules::advance(conn, &schedule.name, spec.next(now)?, fired).await?;
     Ok(enqueued)
 }
 
-/// The times to fire now. `next_at` is due; whatever followed it until now was missed.
-fn times(
-    spec: &Spec,
-    schedule: &ScheduleRow,
-    now: DateTime<Utc>,
-) -> Result<Vec<DateTime<Utc>>, SchedulerError> {
-    let missed = spec.between(schedule.next_at, now, usize::try_from(schedule.missed_limit).unwrap_or(1))?;
-    Ok(match (schedule.missed, missed.last()) {
-        // Nothing passed beyond the time that is due: the ordinary case.
-        (_, None) => vec![schedule.next_at],
-        (Missed::Skip, Some(newest)) => {
-            // Fires only if its newest time has just come, within the tick that noticed it.
-            let late = now - *newest;
-            if late <= chrono::TimeDelta::seconds(1) { vec![*newest] } else { Vec::new() }
+/// Fires the schedule that has been due longest; nothing if none is, or others are at it.
+async fn one(conn: &mut Conn) -> Result<Option<usize>, SchedulerError> {
+    let Some(schedule) = schedules::lock_due(conn).await? else { return Ok(None) };
+    let now = Utc::now();
+    // What it says cannot be read by this version: it rests, and says why. Nothing has been written yet.
+    let plan = match plan(&schedule, now) {
+        Ok(plan) => plan,
+        Err(error) => {
+            tracing::error!(schedule = schedule.name, %error, "a schedule cannot be fired and rests");
+            schedules::fail(conn, &schedule.name, &error.to_string()).await?;
+            return Ok(Some(0));
         }
-        (Missed::Once, Some(newest)) => vec![*newest],
-        (Missed::All, Some(_)) => {
-            let mut all = vec![schedule.next_at];
-            all.extend(missed);
-            let limit = usize::try_from(schedule.missed_limit).unwrap_or(1);
+    };
+    // In a savepoint: what the failed one has written goes back.
+    match conn.transaction(async |conn| fire(conn, &schedule, &plan).await).await {
+        // The arguments fit no more, or may not be enqueued from here: that must hold up no other schedule.
+        Err(SchedulerError::Enqueue(error)) if !matches!(error, EnqueueError::Database(_)) => {
+            tracing::error!(schedule = schedule.name, %error, "a schedule cannot be fired and rests");
+            schedules::fail(conn, &schedule.name, &error.to_string()).await?;
+            Ok(Some(0))
+        }
+        fired => fired.map(Some),
+    }
+}
+
+/// The times to fire now, and the next one after them.
+struct Plan {
+    times: Vec<DateTime<Utc>>,
+    next: Option<DateTime<Utc>>,
+}
+
+fn plan(schedule: &ScheduleRow, now: DateTime<Utc>) -> Result<Plan, SpecError> {
+    let spec = Spec::parse(&schedule.spec, &schedule.time_zone)?;
+    Ok(Plan { times: times(&spec, schedule, now)?, next: spec.next(now)? })
+}
+
+/// `next_at` is due; whatever followed it until now came while nobody looked.
+fn times(spec: &Spec, schedule: &ScheduleRow, now: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, SpecError> {
+    let Some(due) = schedule.next_at else { return Ok(Vec::new()) };
+    let limit = usize::try_from(schedule.missed_limit).unwrap_or(1).max(1);
+    let later = spec.between(due, now, limit)?;
+    let newest = later.last().copied().unwrap_or(due);
+    Ok(match schedule.missed {
+        Missed::Skip if now - newest > LATE => Vec::new(),
+        Missed::Skip | Missed::Once => vec![newest],
+        Missed::All => {
+            let mut all = vec![due];
+            all.extend(later);
             let surplus = all.len().saturating_sub(limit);
             all.split_off(surplus)
         }
     })
+}
+
+async fn fire(conn: &mut Conn, schedule: &ScheduleRow, plan: &Plan) -> Result<usize, SchedulerError> {
+    let mut last_job = schedule.last_job_id;
+    let mut fired = None;
+    let mut enqueued = 0;
+    let mut skipped = 0;
+    for fire_at in &plan.times {
+        if schedule.overlap == Overlap::Skip && lives(conn, last_job).await? {
+            schedules::record_fire(conn, &schedule.name, *fire_at, None).await?;
+            skipped += 1;
+            continue;
+        }
+        let job_id = waybill_schema::new_id();
+        if !schedules::record_fire(conn, &schedule.name, *fire_at, Some(job_id)).await? {
+            continue;
+        }
+        enqueue(conn, schedule, job_id).await?;
+        last_job = Some(job_id);
+        fired = Some((*fire_at, job_id));
+        enqueued += 1;
+    }
+    schedules::advance(conn, &schedule.name, plan.next, fired).await?;
+    let count = |name: &'static str, n: usize| {
+        metrics::counter!(name, "schedule" => schedule.name.clone()).increment(n as u64);
+    };
+    count("waybill_schedule_fires_total", enqueued);
+    count("waybill_schedule_skips_total", skipped);
+    Ok(enqueued)
+}
+
+/// By the kind's own definition if this version knows it; else, as a newer API wrote it into the row, for a newer worker.
+async fn enqueue(conn: &mut Conn, schedule: &ScheduleRow, job_id: Uuid) -> Result<(), EnqueueError> {
+    let options = Enqueue { id: Some(job_id), ..Enqueue::default() };
+    match list::find(&schedule.kind).filter(|info| info.version == schedule.version) {
+        Some(info) => info.enqueue(conn, schedule.payload.clone(), options).await?,
+        None => {
+            let job = RawJob {
+                kind: schedule.kind.clone(),
+                version: schedule.version,
+                queue: schedule.queue.clone(),
+                max_attempts: schedule.max_attempts,
+                payload: schedule.payload.clone(),
+            };
+            enqueue_raw(conn, job, options).await?
+        }
+    };
+    Ok(())
 }
 
 async fn lives(conn: &mut Conn, job: Option<Uuid>) -> Result<bool, SchedulerError> {

@@ -1,11 +1,14 @@
 //! Metrics of the service, from the database, in one place: whichever replica is asked gives the same answer.
 
+use std::time::Duration;
+
 use diesel::{
     QueryableByName,
     sql_types::{BigInt, Double, Text},
 };
 use diesel_async::RunQueryDsl;
 use metrics::gauge;
+use waybill_jobs::{events, events_lane};
 use waybill_schema::{Pool, sql::sql};
 
 use crate::SchedulerError;
@@ -34,12 +37,16 @@ struct Totals {
     workers: i64,
     #[diesel(sql_type = BigInt)]
     pending_orders: i64,
+    #[diesel(sql_type = BigInt)]
+    stuck_orders: i64,
+    #[diesel(sql_type = BigInt)]
+    resting_schedules: i64,
 }
 
 /// Reads and publishes the gauges. Counting the live jobs reads one index; with a million waiting it takes about 100 ms,
 /// so this runs every few seconds, not on each scrape.
 #[allow(clippy::cast_precision_loss)]
-pub async fn publish(pool: &Pool) -> Result<(), SchedulerError> {
+pub async fn publish(pool: &Pool, stuck_after: Duration) -> Result<(), SchedulerError> {
     let mut conn = pool.get().await?;
     let depths: Vec<Depth> = sql(
         "select queue, state, count(*) as jobs,
@@ -53,8 +60,13 @@ pub async fn publish(pool: &Pool) -> Result<(), SchedulerError> {
                 (select count(*) from outbox) as outbox,
                 coalesce((select extract(epoch from now() - min(created_at)) from outbox), 0)::float8 as outbox_oldest,
                 (select count(*) from workers where lease_until > now()) as workers,
-                (select count(*) from orders where status = 'pending') as pending_orders",
+                (select count(*) from orders where status = 'pending') as pending_orders,
+                (select count(*) from orders
+                 where status = 'pending'
+                   and coalesce(reserved_until, placed_at) < now() - make_interval(secs => $1)) as stuck_orders,
+                (select count(*) from schedules where problem is not null) as resting_schedules",
     )
+    .bind::<Double, _>(stuck_after.as_secs_f64())
     .get_result(&mut conn)
     .await?;
     for queue in waybill_jobs::queues::ALL {
@@ -78,5 +90,13 @@ pub async fn publish(pool: &Pool) -> Result<(), SchedulerError> {
     gauge!("waybill_service_outbox_oldest_seconds").set(totals.outbox_oldest);
     gauge!("waybill_workers").set(totals.workers as f64);
     gauge!("waybill_orders_pending").set(totals.pending_orders as f64);
+    gauge!("waybill_orders_stuck").set(totals.stuck_orders as f64);
+    gauge!("waybill_schedules_failed").set(totals.resting_schedules as f64);
+    let pipelines: Vec<&str> = events::PIPELINES.iter().map(|spec| spec.name).collect();
+    for lag in events_lane::lag(&mut conn, &pipelines).await? {
+        gauge!("waybill_pipeline_lag", "pipeline" => lag.pipeline.clone())
+            .set((lag.at_broker + lag.as_jobs) as f64);
+        gauge!("waybill_pipeline_lag_seconds", "pipeline" => lag.pipeline).set(lag.oldest_seconds);
+    }
     Ok(())
 }

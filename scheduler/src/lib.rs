@@ -1,4 +1,4 @@
-//! The scheduler: turns schedules into jobs, looks after dead workers, and says how the service as a whole is doing.
+//! The scheduler: turns schedules into jobs, and says how the service as a whole is doing.
 //!
 //! Any number of replicas may run. A schedule's row is locked by the one that fires it, and the key of `schedule_fires`
 //! lets each time fire once, so there is no leader to lose.
@@ -7,7 +7,6 @@ pub mod builtin;
 pub mod fire;
 pub mod gauges;
 pub mod run;
-pub mod spec;
 
 /// Why a tick of the scheduler failed; the next one tries again.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +22,7 @@ pub enum SchedulerError {
     Enqueue(#[from] waybill_jobs::EnqueueError),
     /// A schedule cannot be read.
     #[error(transparent)]
-    Spec(#[from] spec::SpecError),
+    Spec(#[from] waybill_schema::schedules::spec::SpecError),
 }
 
 impl From<diesel_async::pooled_connection::bb8::RunError> for SchedulerError {

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret as _;
 use tracing::info;
 use waybill_platform::{Config, install_crypto, ops, service, shutdown, telemetry};
 
-/// Fires schedules and watches over workers. Any number may run side by side. Configured by WAYBILL_* variables.
+/// Fires schedules and publishes the gauges of the service. Any number may run side by side. Configured by WAYBILL_* variables.
 #[derive(Debug, Parser)]
 #[command(name = "waybill-scheduler", version)]
 struct Args {}
@@ -37,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
     });
     let address = ops::serve(config.scheduler.ops_listen, readiness, shutdown.clone()).await?;
     service::announce(address);
-    waybill_scheduler::run::run(pool, config.scheduler.tick, shutdown).await;
+    waybill_scheduler::run::run(pool, config.scheduler.tick, config.housekeeping.stuck_after, shutdown).await;
     info!("stopped");
     telemetry::flush();
     Ok(())

@@ -12,7 +12,7 @@ use crate::{SchedulerError, builtin, fire, gauges};
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs until `shutdown`. A failing database is waited for, never given up.
-pub async fn run(pool: Pool, tick: Duration, shutdown: CancellationToken) {
+pub async fn run(pool: Pool, tick: Duration, stuck_after: Duration, shutdown: CancellationToken) {
     let firing = every(tick, &shutdown, {
         let pool = pool.clone();
         let mut declared = false;
@@ -25,7 +25,7 @@ pub async fn run(pool: Pool, tick: Duration, shutdown: CancellationToken) {
             fire::due(&pool).await.map(drop)
         }
     });
-    let measuring = every(GAUGES_EVERY, &shutdown, async move || gauges::publish(&pool).await);
+    let measuring = every(GAUGES_EVERY, &shutdown, async move || gauges::publish(&pool, stuck_after).await);
     tokio::join!(firing, measuring);
 }
 

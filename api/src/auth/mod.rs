@@ -15,7 +15,7 @@ pub use self::{
     password::Passwords,
     scope::{
         CatalogueWrite, ImportsWrite, OrdersRead, OrdersWrite, Scope, ScopeMarker, StockWrite, SystemRead,
-        UsersWrite, WebhooksWrite,
+        SystemWrite, UsersWrite, WebhooksWrite,
     },
     token::{Claims, Tokens},
 };

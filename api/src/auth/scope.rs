@@ -20,6 +20,8 @@ waybill_schema::text_enum! {
         WebhooksWrite = "webhooks:write",
         /// See queues, jobs and checks.
         SystemRead = "system:read",
+        /// Change how the system runs: schedules, queues, jobs and dead letters.
+        SystemWrite = "system:write",
     }
 }
 
@@ -56,6 +58,8 @@ markers! {
     WebhooksWrite => Some(Scope::WebhooksWrite);
     /// [`Scope::SystemRead`].
     SystemRead => Some(Scope::SystemRead);
+    /// [`Scope::SystemWrite`].
+    SystemWrite => Some(Scope::SystemWrite);
     /// Users and API keys: administrators in person only, so that no key can make another.
     UsersWrite => None;
 }

@@ -54,6 +54,8 @@ codes! {
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", "The body has the wrong media type";
     /// 429, with `Retry-After`.
     RATE_LIMITED = "rate_limited", "Too many requests";
+    /// 429, or 503 for orders, with `Retry-After`: too much work waits.
+    OVERLOADED = "overloaded", "Too much work is waiting";
     /// 500.
     INTERNAL = "internal", "Something went wrong on our side";
     /// 503, with `Retry-After`.

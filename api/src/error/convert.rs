@@ -27,9 +27,19 @@ impl From<diesel::result::Error> for ApiError {
             Error::DatabaseError(_, info) if is_away(info.message()) => {
                 Self::unavailable("the database cannot be reached", DATABASE_RETRY).because(error)
             }
+            Error::DatabaseError(_, info) if is_unfit(info.message()) => {
+                Self::malformed("a text holds a NUL, or a time is out of range").because(error)
+            }
             _ => Self::internal(error),
         }
     }
+}
+
+/// What Postgres cannot hold, whoever sent it: a NUL in a text, a time before 4713 BC.
+fn is_unfit(message: &str) -> bool {
+    message.contains("invalid byte sequence for encoding")
+        || message.contains("unsupported Unicode escape sequence")
+        || message.contains("timestamp out of range")
 }
 
 /// Postgres says so in words while it starts, stops or is overloaded; diesel has no kind for it.
@@ -52,7 +62,8 @@ impl From<EnqueueError> for ApiError {
     fn from(error: EnqueueError) -> Self {
         match error {
             EnqueueError::Database(error) => error.into(),
-            encode @ EnqueueError::Encode(_) => Self::internal(encode),
+            // Handlers choose neither priorities nor unique keys from input.
+            other => Self::internal(other),
         }
     }
 }

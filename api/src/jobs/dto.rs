@@ -5,7 +5,8 @@ use poem_openapi::{Enum, Object, types::ParseFromJSON};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
-use waybill_jobs::status::JobView;
+use waybill_jobs::{logs::LogLine, seal, status::JobView};
+use waybill_schema::system::jobs::{Inside, JobRow};
 
 use crate::error::{ApiError, ApiResult};
 
@@ -27,6 +28,32 @@ pub enum JobState {
     Discarded,
     /// Its attempts are used up: somebody must look.
     Dead,
+}
+
+impl JobState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Scheduled,
+        Self::Queued,
+        Self::Running,
+        Self::Done,
+        Self::Cancelled,
+        Self::Discarded,
+        Self::Dead,
+    ];
+
+    /// Its spelling in the database and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+            Self::Discarded => "discarded",
+            Self::Dead => "dead",
+        }
+    }
 }
 
 /// An attempt that did not end in done.
@@ -83,6 +110,145 @@ pub struct JobDto {
     pub failures: Vec<JobFailure>,
     /// The order, import, ... it belongs to.
     pub correlation_id: Option<Uuid>,
+}
+
+/// A line that a job's handler wrote for its owner.
+#[derive(Debug, Object)]
+#[oai(rename = "JobLogLine")]
+pub struct LogLineDto {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// In which attempt.
+    pub attempt: i16,
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// What.
+    pub line: String,
+}
+
+impl From<LogLine> for LogLineDto {
+    fn from(line: LogLine) -> Self {
+        Self { at: line.at, attempt: line.attempt, level: line.level, line: line.line }
+    }
+}
+
+/// A job in a list.
+#[derive(Debug, Object)]
+pub struct JobSummary {
+    /// Id.
+    pub id: Uuid,
+    /// What it does.
+    pub kind: String,
+    /// Where it waits.
+    pub queue: String,
+    /// Where it is in its life.
+    pub state: String,
+    /// Smaller runs first.
+    pub priority: i16,
+    /// Attempts begun.
+    pub attempt: i16,
+    /// Attempts it may have.
+    pub max_attempts: i16,
+    /// Times it was snoozed.
+    pub snoozes: i32,
+    /// When it is due, or was.
+    pub run_at: DateTime<Utc>,
+    /// Enqueued.
+    pub created_at: DateTime<Utc>,
+    /// The newest attempt's begin.
+    pub started_at: Option<DateTime<Utc>>,
+    /// Over.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Who runs it, or ran it last.
+    pub worker_id: Option<Uuid>,
+    /// The order, import, ... it belongs to.
+    pub correlation_id: Option<Uuid>,
+    /// What enqueued it.
+    pub causation_id: Option<Uuid>,
+    /// The user who may read it.
+    pub owner_id: Option<Uuid>,
+    /// Why it was cancelled, discarded or given up.
+    pub reason: Option<String>,
+    /// The error of the newest attempt that did not end in done.
+    pub error: Option<String>,
+}
+
+impl From<JobRow> for JobSummary {
+    fn from(row: JobRow) -> Self {
+        let error = row.last_failure.as_ref().and_then(|failure| failure["error"].as_str());
+        Self {
+            error: error.map(str::to_owned),
+            id: row.id,
+            kind: row.kind,
+            queue: row.queue,
+            state: row.state,
+            priority: row.priority,
+            attempt: row.attempt,
+            max_attempts: row.max_attempts,
+            snoozes: row.snoozes,
+            run_at: row.run_at,
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            worker_id: row.worker_id,
+            correlation_id: row.correlation_id,
+            causation_id: row.causation_id,
+            owner_id: row.owner_id,
+            reason: row.reason,
+        }
+    }
+}
+
+/// A job with everything that is known of it.
+#[derive(Debug, Object)]
+pub struct JobDetail {
+    /// As its owner sees it, with the texts of errors.
+    #[oai(flatten)]
+    pub job: JobDto,
+    /// Its arguments; those of a kind that seals them are sealed here too.
+    pub arguments: Value,
+    /// Smaller runs first.
+    pub priority: i16,
+    /// Times it was snoozed.
+    pub snoozes: i32,
+    /// Who runs it, or ran it last.
+    pub worker_id: Option<Uuid>,
+    /// What enqueued it.
+    pub causation_id: Option<Uuid>,
+    /// The user who may read it.
+    pub owner_id: Option<Uuid>,
+    /// Jobs of one such key run one at a time.
+    pub partition_key: Option<String>,
+    /// What limits per key count by.
+    pub limit_key: Option<String>,
+    /// The batch or workflow it is part of.
+    pub flow_id: Option<Uuid>,
+    /// Its name there.
+    pub step: Option<String>,
+    /// W3C trace context of who enqueued it.
+    pub traceparent: Option<String>,
+}
+
+impl JobDetail {
+    /// As the database has it.
+    pub fn new(row: JobView, inside: Inside) -> ApiResult<Self> {
+        let (priority, snoozes, worker_id) = (row.priority, row.snoozes, row.worker_id);
+        let (causation_id, owner_id) = (row.causation_id, row.owner_id);
+        Ok(Self {
+            job: JobDto::new(row, true)?,
+            arguments: seal::shown(&inside.payload),
+            priority,
+            snoozes,
+            worker_id,
+            causation_id,
+            owner_id,
+            partition_key: inside.partition_key,
+            limit_key: inside.limit_key,
+            flow_id: inside.flow_id,
+            step: inside.step,
+            traceparent: inside.traceparent,
+        })
+    }
 }
 
 /// How the attempts of a job failed. Entries of a shape that another version wrote are left out.

@@ -1,6 +1,7 @@
 //! What happens to every request, outermost first: [`edge`] (request id, log, metrics, security headers), CORS,
-//! [`boundary`] (errors and panics become problems), [`limits`] (rate, size, time).
+//! [`boundary`] (errors and panics become problems), [`limits`] (rate, size, time), [`backpressure`] (how much work waits).
 
+pub mod backpressure;
 pub mod boundary;
 mod client;
 pub mod cors;

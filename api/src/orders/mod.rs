@@ -2,7 +2,7 @@
 
 pub mod dto;
 pub mod find;
-mod frame;
+pub mod frame;
 pub mod hub;
 pub mod routes;
 mod stream;

@@ -1,4 +1,9 @@
-//! The job platform as administrators see it.
+//! The job platform as administrators see it and change it while it runs.
 
+pub mod control;
+mod control_dto;
+pub mod dead;
 mod dto;
+mod queue_dto;
 pub mod routes;
+mod worker_dto;

@@ -1,144 +1,167 @@
-use chrono::{DateTime, Utc};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
 use poem::web::Data;
-use poem_openapi::{
-    OpenApi,
-    param::{Path, Query},
-    payload::Json,
-};
+use poem_openapi::{OpenApi, param::Query, payload::Json};
 use uuid::Uuid;
-use waybill_jobs::status;
+use waybill_jobs::{kinds::list, status};
 use waybill_schema::{
-    checks,
-    system::{
-        dead_letters::{self, Filter},
-        workers,
-    },
-    users::UserRole,
+    Conn, checks,
+    system::{actions, controls, load, workers},
 };
 
-use super::dto::{DeadLetterDto, Overview, QueueDto, Report, WorkerDto};
+use super::{
+    control_dto::{
+        ActionDto, DependencyDto, DependencyList, KindDto, KindList, OutboxDto, SystemDto, TopicDto,
+    },
+    dto::Report,
+    queue_dto::{Overview, Parts, QueueDto},
+    worker_dto::{RunningDto, WorkerDto, WorkerList},
+};
 use crate::{
     app::Tag,
-    auth::{Allowed, SignedIn, SystemRead, User},
-    error::{ApiError, ApiResult},
-    http::{Accepted, NoContent, Page, PageRequest},
-    jobs::dto::JobDto,
+    auth::{Allowed, SystemRead},
+    error::ApiResult,
+    http::{Page, PageRequest},
     state::AppState,
 };
 
-/// `/v1/admin/system` and `/v1/admin/dead-letters`.
+/// Running jobs shown of one worker.
+const RUNNING_SHOWN: i64 = 100;
+
+/// `/v1/admin/system`: what can be seen.
 pub struct System;
 
-#[OpenApi(prefix_path = "/v1/admin", tag = "Tag::AdminSystem")]
+#[OpenApi(prefix_path = "/v1/admin/system", tag = "Tag::AdminSystem")]
 impl System {
+    /// The system at a glance
+    ///
+    /// Which requests are admitted and which refused because too much work waits, as the process that answers measures it.
+    #[allow(clippy::unused_async, reason = "what a handler is")]
+    #[oai(path = "/", method = "get", operation_id = "getSystem")]
+    async fn system(
+        &self,
+        _caller: Allowed<SystemRead>,
+        state: Data<&AppState>,
+    ) -> ApiResult<Json<SystemDto>> {
+        Ok(Json(SystemDto::new(&state.load)))
+    }
+
     /// Does everything hold?
     ///
     /// Asks the database what must be true at any moment (stock adds up, money was taken once, nothing is oversold), and
-    /// what is left to do. All of one moment; it reads whole tables, so ask now and then, not every second.
-    #[oai(path = "/system/checks", method = "get", operation_id = "getChecks")]
+    /// what is left to do. All of one moment; it reads whole tables, so ask now and then, not every second. The schedule
+    /// `check-invariants` asks every hour and keeps the answer.
+    #[oai(path = "/checks", method = "get", operation_id = "getChecks")]
     async fn checks(&self, _caller: Allowed<SystemRead>, state: Data<&AppState>) -> ApiResult<Json<Report>> {
         let mut conn = state.conn().await?;
-        Ok(Json(Report::new(checks::run(&mut conn).await?)))
+        Ok(Json(Report::new(checks::run(&mut conn, state.config.housekeeping.stuck_after).await?)))
     }
 
     /// Queues and workers
-    #[oai(path = "/system/queues", method = "get", operation_id = "getQueues")]
+    #[oai(path = "/queues", method = "get", operation_id = "getQueues")]
     async fn queues(
         &self,
         _caller: Allowed<SystemRead>,
         state: Data<&AppState>,
     ) -> ApiResult<Json<Overview>> {
         let mut conn = state.conn().await?;
-        let counts = status::counts(&mut conn).await?;
-        let rows = workers::list(&mut conn).await?;
         Ok(Json(Overview {
-            queues: QueueDto::all(counts),
+            queues: queues(&mut conn).await?,
             outbox_pending: workers::outbox_pending(&mut conn).await?,
-            workers: rows.into_iter().map(WorkerDto::from).collect(),
+            workers: workers_of(&mut conn).await?,
         }))
     }
 
-    /// Dead letters
-    ///
-    /// Jobs whose attempts are used up, or that cannot be read; the newest first. They are kept until somebody decides.
-    #[oai(path = "/dead-letters", method = "get", operation_id = "listDeadLetters")]
-    async fn dead_letters(
+    /// Workers and what each runs
+    #[oai(path = "/workers", method = "get", operation_id = "getWorkers")]
+    async fn workers(
         &self,
         _caller: Allowed<SystemRead>,
         state: Data<&AppState>,
-        /// Only of this kind, such as `mail.send`.
-        kind: Query<Option<String>>,
-        /// Only of this queue.
-        queue: Query<Option<String>>,
+    ) -> ApiResult<Json<WorkerList>> {
+        let mut conn = state.conn().await?;
+        Ok(Json(WorkerList { data: workers_of(&mut conn).await? }))
+    }
+
+    /// Kinds of jobs
+    #[oai(path = "/kinds", method = "get", operation_id = "getKinds")]
+    async fn kinds(&self, _caller: Allowed<SystemRead>, state: Data<&AppState>) -> ApiResult<Json<KindList>> {
+        let mut conn = state.conn().await?;
+        let mut said: BTreeMap<String, controls::KindControl> =
+            controls::kinds(&mut conn).await?.into_iter().map(|row| (row.kind.clone(), row)).collect();
+        let names: BTreeSet<String> =
+            list::ALL.iter().map(|info| info.kind.to_owned()).chain(said.keys().cloned()).collect();
+        let kinds = names.iter().map(|kind| KindDto::new(kind, list::find(kind), said.remove(kind)));
+        Ok(Json(KindList { data: kinds.collect() }))
+    }
+
+    /// What jobs need from outside
+    ///
+    /// Those that were ever down. While one is, jobs whose kind needs it wait and spend no attempts.
+    #[oai(path = "/dependencies", method = "get", operation_id = "getDependencies")]
+    async fn dependencies(
+        &self,
+        _caller: Allowed<SystemRead>,
+        state: Data<&AppState>,
+    ) -> ApiResult<Json<DependencyList>> {
+        let rows = controls::dependencies(&mut *state.conn().await?).await?;
+        Ok(Json(DependencyList { data: rows.into_iter().map(DependencyDto::from).collect() }))
+    }
+
+    /// The outbox
+    ///
+    /// Events that are written and not handed on yet, by topic.
+    #[oai(path = "/outbox", method = "get", operation_id = "getOutbox")]
+    async fn outbox(
+        &self,
+        _caller: Allowed<SystemRead>,
+        state: Data<&AppState>,
+    ) -> ApiResult<Json<OutboxDto>> {
+        let rows = workers::outbox(&mut *state.conn().await?).await?;
+        Ok(Json(OutboxDto { data: rows.into_iter().map(TopicDto::from).collect() }))
+    }
+
+    /// Who changed what
+    ///
+    /// Every change that an operator made at run time, the newest first; kept for a year.
+    #[oai(path = "/actions", method = "get", operation_id = "listActions")]
+    async fn actions(
+        &self,
+        _caller: Allowed<SystemRead>,
+        state: Data<&AppState>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of a page, 1 to 100; 20 by default.
         limit: Query<Option<i64>>,
-    ) -> ApiResult<Json<Page<DeadLetterDto>>> {
-        let page = PageRequest::<(DateTime<Utc>, Uuid)>::parse(cursor.0.as_deref(), limit.0)?;
-        let filter = Filter { kind: kind.0, queue: queue.0, after: page.after };
-        let mut conn = state.conn().await?;
-        let rows = dead_letters::list(&mut conn, &filter, page.fetch()).await?;
-        Ok(Json(page.page(rows, |row| (row.died_at, row.id), DeadLetterDto::from)))
-    }
-
-    /// A dead letter
-    #[oai(path = "/dead-letters/:id", method = "get", operation_id = "getDeadLetter")]
-    async fn dead_letter(
-        &self,
-        _caller: Allowed<SystemRead>,
-        state: Data<&AppState>,
-        id: Path<Uuid>,
-    ) -> ApiResult<Json<DeadLetterDto>> {
-        let mut conn = state.conn().await?;
-        let row = dead_letters::find(&mut conn, id.0).await?;
-        row.map(|row| Json(row.into())).ok_or_else(unknown)
-    }
-
-    /// Queue a dead letter again
-    ///
-    /// With all its attempts, and its history. For administrators in person.
-    #[oai(path = "/dead-letters/:id/retry", method = "post", operation_id = "retryDeadLetter")]
-    async fn retry(
-        &self,
-        user: SignedIn,
-        state: Data<&AppState>,
-        id: Path<Uuid>,
-    ) -> ApiResult<Accepted<JobDto>> {
-        administrator(&user.0)?;
-        let mut conn = state.conn().await?;
-        if !status::retry_dead(&mut conn, id.0).await? {
-            return Err(unknown());
-        }
-        tracing::info!(job_id = %id.0, user_id = %user.0.id, "dead letter queued again");
-        let job = status::find(&mut conn, id.0).await?.ok_or_else(unknown)?;
-        state.notifier.hint(&job.queue);
-        Ok(Accepted { location: format!("/v1/jobs/{}", id.0), body: JobDto::new(job, true)? })
-    }
-
-    /// Discard a dead letter
-    ///
-    /// It goes into the history; nothing runs. For administrators in person.
-    #[oai(path = "/dead-letters/:id/discard", method = "post", operation_id = "discardDeadLetter")]
-    async fn discard(&self, user: SignedIn, state: Data<&AppState>, id: Path<Uuid>) -> ApiResult<NoContent> {
-        administrator(&user.0)?;
-        let mut conn = state.conn().await?;
-        if !dead_letters::discard(&mut conn, id.0, &format!("admin:{}", user.0.id)).await? {
-            return Err(unknown());
-        }
-        tracing::info!(job_id = %id.0, user_id = %user.0.id, "dead letter discarded");
-        Ok(NoContent)
+    ) -> ApiResult<Json<Page<ActionDto>>> {
+        let page = PageRequest::<Uuid>::parse(cursor.0.as_deref(), limit.0)?;
+        let rows = actions::list(&mut *state.conn().await?, page.after, page.fetch()).await?;
+        Ok(Json(page.page(rows, |row| row.id, ActionDto::from)))
     }
 }
 
-fn administrator(user: &User) -> ApiResult<()> {
-    if user.role == UserRole::Admin {
-        Ok(())
-    } else {
-        Err(ApiError::forbidden("this is for administrators in person"))
-    }
+/// Every queue of the moment.
+pub(super) async fn queues(conn: &mut Conn) -> ApiResult<Vec<QueueDto>> {
+    Ok(QueueDto::all(Parts {
+        counts: status::counts(conn).await?,
+        ended: load::ended(conn).await?,
+        held: load::held(conn).await?,
+        controls: controls::queues(conn).await?,
+        places: controls::places(conn).await?,
+    }))
 }
 
-fn unknown() -> ApiError {
-    ApiError::not_found("dead letter")
+async fn workers_of(conn: &mut Conn) -> ApiResult<Vec<WorkerDto>> {
+    let rows = workers::list(conn).await?;
+    let mut running: HashMap<Uuid, Vec<RunningDto>> = HashMap::new();
+    for row in workers::running(conn, RUNNING_SHOWN).await? {
+        running.entry(row.worker_id).or_default().push(row.into());
+    }
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let runs = running.remove(&row.id).unwrap_or_default();
+            WorkerDto::new(row, runs)
+        })
+        .collect())
 }

@@ -1,6 +1,7 @@
 //! The API against a database of its own, request by request, through everything but the socket.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod backpressure;
 mod carts;
 mod catalogue;
 mod checkout;
@@ -10,8 +11,10 @@ mod identity;
 mod imports;
 mod keys;
 mod login_limits;
+mod operators;
 mod orders;
 mod products;
+mod schedules;
 mod search;
 mod shop;
 mod stock;

@@ -6,6 +6,7 @@
 
 mod api;
 mod auth;
+mod backpressure;
 mod broker;
 mod check;
 mod checkout;
@@ -13,6 +14,7 @@ mod database;
 pub mod duration;
 mod error;
 mod files;
+mod housekeeping;
 mod layers;
 mod log;
 mod mail;
@@ -33,11 +35,13 @@ mod worker;
 pub use self::{
     api::ApiConfig,
     auth::AuthConfig,
+    backpressure::{BackpressureConfig, ClassLimits},
     broker::BrokerConfig,
     checkout::CheckoutConfig,
     database::DatabaseConfig,
     error::{ConfigError, Problem},
     files::{FilesConfig, FilesLocation, S3Config},
+    housekeeping::HousekeepingConfig,
     layers::{DEFAULTS, Origin},
     log::{LogConfig, LogFormat},
     mail::{MailConfig, MailTransport},
@@ -86,6 +90,10 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// Recurring work.
     pub scheduler: SchedulerConfig,
+    /// How long things are kept, and when an order counts as stuck.
+    pub housekeeping: HousekeepingConfig,
+    /// When the API refuses work because too much is waiting.
+    pub backpressure: BackpressureConfig,
     /// Payment gateways.
     pub payments: PaymentsConfig,
     /// Reservations and currency.
@@ -152,6 +160,8 @@ impl Config {
             secrets: SecretsConfig::read(reader),
             worker: WorkerConfig::read(reader),
             scheduler: SchedulerConfig::read(reader),
+            housekeeping: HousekeepingConfig::read(reader),
+            backpressure: BackpressureConfig::read(reader),
             payments: PaymentsConfig::read(reader),
             checkout: CheckoutConfig::read(reader),
             mail: MailConfig::read(reader),

@@ -15,7 +15,7 @@ pub struct CreateApiKey {
     /// What it is for, 1 to 100 characters.
     pub name: String,
     /// What it may do, at least one of `catalogue:write`, `stock:write`, `imports:write`, `orders:read`, `orders:write`,
-    /// `orders:agreed_price`, `webhooks:write`, `system:read`.
+    /// `orders:agreed_price`, `webhooks:write`, `system:read`, `system:write`.
     pub scopes: Vec<String>,
 }
 

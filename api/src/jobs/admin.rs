@@ -1,0 +1,308 @@
+//! Every job, for operators.
+
+use chrono::{DateTime, Utc};
+use diesel_async::AsyncConnection;
+use poem::web::Data;
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
+use serde_json::json;
+use uuid::Uuid;
+use waybill_jobs::{
+    cancel::{self, Cancelled},
+    status,
+};
+use waybill_schema::system::{
+    actions,
+    jobs::{self, Filter, Found},
+};
+
+use super::{
+    bulk::{self, BulkResult, Order},
+    dto::{JobDetail, JobDto, JobState, JobSummary},
+    operate::{self, Action},
+};
+use crate::{
+    app::Tag,
+    auth::{Allowed, SystemRead, SystemWrite},
+    error::{ApiError, ApiResult, codes},
+    http::{Accepted, Body, Page, PageRequest},
+    state::AppState,
+};
+
+/// `/v1/admin/jobs`.
+pub struct AdminJobs;
+
+/// Which jobs; what is left out does not filter.
+#[derive(Debug, Object)]
+#[oai(rename = "JobFilter", deny_unknown_fields)]
+pub struct JobFilter {
+    /// In one of these states.
+    #[oai(validator(min_items = 1, max_items = 7))]
+    pub states: Vec<JobState>,
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// In this queue.
+    pub queue: Option<String>,
+    /// Of this order, import, ...
+    pub correlation_id: Option<Uuid>,
+    /// Of this user.
+    pub owner_id: Option<Uuid>,
+    /// Whose errors or reason contain this.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    pub error: Option<String>,
+    /// Enqueued at this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Enqueued before this.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// A change of many jobs.
+#[derive(Debug, Object)]
+#[oai(rename = "JobBulk", deny_unknown_fields)]
+pub struct JobBulk {
+    /// What to do.
+    pub action: Action,
+    /// To which jobs.
+    pub filter: JobFilter,
+    /// Jobs at most, 1 to 10,000; 1,000 by default. The newest are taken first.
+    pub limit: Option<i64>,
+    /// Only count; `false` by default.
+    pub dry_run: Option<bool>,
+}
+
+/// Why.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "CancelBody", deny_unknown_fields)]
+pub struct CancelBody {
+    /// For the job's history; no personal data.
+    #[oai(validator(max_length = 500))]
+    pub reason: Option<String>,
+}
+
+#[OpenApi(prefix_path = "/v1/admin/jobs", tag = "Tag::AdminJobs")]
+impl AdminJobs {
+    /// Jobs
+    ///
+    /// Waiting, running, finished and dead ones, the newest first. A filter that few jobs of a long history meet takes time:
+    /// name a time, or an order, with it.
+    #[oai(path = "/", method = "get", operation_id = "listJobs")]
+    #[allow(clippy::too_many_arguments, reason = "one per query parameter")]
+    async fn list(
+        &self,
+        _caller: Allowed<SystemRead>,
+        state: Data<&AppState>,
+        /// Only in these states, separated by commas: `scheduled`, `queued`, `running`, `done`, `cancelled`, `discarded`,
+        /// `dead`.
+        #[oai(name = "state")]
+        states: Query<Option<String>>,
+        /// Only of this kind, such as `mail.send`.
+        kind: Query<Option<String>>,
+        /// Only of this queue.
+        queue: Query<Option<String>>,
+        /// Only of this order, import, ...
+        correlation_id: Query<Option<Uuid>>,
+        /// Only of this user.
+        owner_id: Query<Option<Uuid>>,
+        /// Only those whose errors or reason contain this text.
+        error: Query<Option<String>>,
+        /// Only those enqueued at this time (RFC 3339) or later.
+        since: Query<Option<DateTime<Utc>>>,
+        /// Only those enqueued before this time.
+        until: Query<Option<DateTime<Utc>>>,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Rows of a page, 1 to 100; 20 by default.
+        limit: Query<Option<i64>>,
+    ) -> ApiResult<Json<Page<JobSummary>>> {
+        let page = PageRequest::<Uuid>::parse(cursor.0.as_deref(), limit.0)?;
+        let filter = Filter {
+            states: states_of(states.0.as_deref())?,
+            kind: kind.0,
+            queue: queue.0,
+            correlation_id: correlation_id.0,
+            owner_id: owner_id.0,
+            error: error.0.filter(|text| !text.is_empty()),
+            since: since.0,
+            until: until.0,
+        };
+        let rows = jobs::list(&mut *state.conn().await?, &filter, page.after, page.fetch()).await?;
+        Ok(Json(page.page(rows, |row| row.id, JobSummary::from)))
+    }
+
+    /// A job with its arguments
+    #[oai(path = "/:id", method = "get", operation_id = "getAnyJob")]
+    async fn get(
+        &self,
+        _caller: Allowed<SystemRead>,
+        state: Data<&AppState>,
+        id: Path<Uuid>,
+    ) -> ApiResult<Json<JobDetail>> {
+        let mut conn = state.conn().await?;
+        let job = status::find(&mut conn, id.0).await?.ok_or_else(unknown)?;
+        let inside = jobs::inside(&mut conn, id.0).await?.ok_or_else(unknown)?;
+        Ok(Json(JobDetail::new(job, inside)?))
+    }
+
+    /// Retry a job
+    ///
+    /// A dead one is queued again under its id, with all its attempts; one that waits for its time is made due; one that is
+    /// done, cancelled or discarded is enqueued once more as a new job, at `Location`. 409 for one that is queued or runs.
+    #[oai(path = "/:id/retry", method = "post", operation_id = "retryJob")]
+    async fn retry(
+        &self,
+        caller: Allowed<SystemWrite>,
+        state: Data<&AppState>,
+        id: Path<Uuid>,
+    ) -> ApiResult<Accepted<JobDto>> {
+        let touched = change(&state, Action::Retry, id.0, &caller.0.actor()).await?;
+        accepted(&state, touched).await
+    }
+
+    /// Cancel a job
+    ///
+    /// One that waits is over at once; one that runs is asked to end, and compensates if its kind can: follow it at `Location`.
+    /// 409 for one that is over.
+    #[oai(path = "/:id/cancel", method = "post", operation_id = "cancelJob")]
+    async fn cancel(
+        &self,
+        caller: Allowed<SystemWrite>,
+        state: Data<&AppState>,
+        id: Path<Uuid>,
+        body: Body<CancelBody>,
+    ) -> ApiResult<Accepted<JobDto>> {
+        let reason = body.0.reason.unwrap_or_default();
+        cancel_one(&state, id.0, &caller.0.actor(), &reason, "job.cancel").await?;
+        accepted(&state, id.0).await
+    }
+
+    /// Discard a job
+    ///
+    /// One that waits or is dead goes into the history, and nothing of it runs any more. 409 for one that runs (cancel it) or is
+    /// over.
+    #[oai(path = "/:id/discard", method = "post", operation_id = "discardJob")]
+    async fn discard(
+        &self,
+        caller: Allowed<SystemWrite>,
+        state: Data<&AppState>,
+        id: Path<Uuid>,
+    ) -> ApiResult<Accepted<JobDto>> {
+        let touched = change(&state, Action::Discard, id.0, &caller.0.actor()).await?;
+        accepted(&state, touched).await
+    }
+
+    /// Change many jobs
+    ///
+    /// Those that a filter finds, the newest first, up to a limit; `dry_run` only counts them.
+    #[oai(path = "/bulk", method = "post", operation_id = "changeJobs")]
+    async fn bulk(
+        &self,
+        caller: Allowed<SystemWrite>,
+        state: Data<&AppState>,
+        body: Body<JobBulk>,
+    ) -> ApiResult<Json<BulkResult>> {
+        let JobBulk { action, filter, limit, dry_run } = body.0;
+        let limit = bulk::limit(limit)?;
+        let states: Vec<String> = filter.states.iter().map(|state| state.name().to_owned()).collect();
+        let by = json!({ "states": states, "kind": filter.kind, "queue": filter.queue, "error": filter.error,
+                             "correlation_id": filter.correlation_id, "owner_id": filter.owner_id,
+                             "since": filter.since, "until": filter.until });
+        let filter = Filter {
+            states,
+            kind: filter.kind,
+            queue: filter.queue,
+            correlation_id: filter.correlation_id,
+            owner_id: filter.owner_id,
+            error: filter.error,
+            since: filter.since,
+            until: filter.until,
+        };
+        let mut conn = state.conn().await?;
+        let found = jobs::find_ids(&mut conn, &filter, limit + 1).await?;
+        let (dry_run, actor) = (dry_run.unwrap_or(false), caller.0.actor());
+        let order = Order { action, limit, dry_run, actor: &actor, by };
+        Ok(Json(bulk::run(&state, &mut conn, found, order).await?))
+    }
+}
+
+/// Does `action` to one job, or says why it cannot be done; answers with the id to look at.
+async fn change(state: &AppState, action: Action, id: Uuid, actor: &str) -> ApiResult<Uuid> {
+    let mut conn = state.conn().await?;
+    let done = (*conn)
+        .transaction(async |conn| {
+            let job = status::find(conn, id).await?.ok_or_else(unknown)?;
+            let found = [Found { id, state: job.state.clone() }];
+            let done = operate::apply(conn, action, &found, actor, "").await?;
+            if done.changed == 0 {
+                return Err(not_now(action, &job.state));
+            }
+            let fresh = done.touched.first().map(|touched| touched.id).filter(|fresh| *fresh != id);
+            let detail = json!({ "kind": job.kind, "state": job.state, "new_job_id": fresh });
+            actions::record(conn, actor, action.name(), &id.to_string(), &detail).await?;
+            Ok(done)
+        })
+        .await?;
+    if action == Action::Retry {
+        bulk::hint(state, &done.touched);
+    }
+    Ok(done.touched.first().map_or(id, |touched| touched.id))
+}
+
+fn not_now(action: Action, state: &str) -> ApiError {
+    let detail = match (action, state) {
+        (Action::Retry, "dead") => "the job's arguments were erased".to_owned(),
+        (Action::Retry, _) => format!("the job is {state}: it will run, or runs"),
+        (_, "running") => "the job runs: cancel it".to_owned(),
+        _ => format!("the job is {state}"),
+    };
+    ApiError::conflict(codes::ILLEGAL_MOVE, detail).with("state", state)
+}
+
+/// Cancels one job, for whoever may, and records it as `action`.
+pub(super) async fn cancel_one(
+    state: &AppState,
+    id: Uuid,
+    actor: &str,
+    reason: &str,
+    action: &str,
+) -> ApiResult<()> {
+    let mut conn = state.conn().await?;
+    (*conn)
+        .transaction(async |conn| match cancel::cancel(conn, id, actor, reason).await? {
+            Cancelled::Unknown => Err(unknown()),
+            Cancelled::NotLive(over) => {
+                Err(ApiError::conflict(codes::ILLEGAL_MOVE, format!("the job is {over}")).with("state", over))
+            }
+            became @ (Cancelled::Done | Cancelled::Undoing | Cancelled::Asked) => {
+                let detail = json!({ "reason": reason, "became": became });
+                actions::record(conn, actor, action, &id.to_string(), &detail).await?;
+                Ok(())
+            }
+        })
+        .await
+}
+
+/// 202 with the job as it is now.
+async fn accepted(state: &AppState, id: Uuid) -> ApiResult<Accepted<JobDto>> {
+    let job = status::find(&mut *state.conn().await?, id).await?.ok_or_else(unknown)?;
+    Ok(Accepted { location: format!("/v1/jobs/{id}"), body: JobDto::new(job, true)? })
+}
+
+fn states_of(given: Option<&str>) -> ApiResult<Vec<String>> {
+    let names = given.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
+    names
+        .map(|name| match JobState::ALL.iter().find(|state| state.name() == name) {
+            Some(state) => Ok(state.name().to_owned()),
+            None => {
+                let known: Vec<_> = JobState::ALL.iter().map(|state| state.name()).collect();
+                Err(ApiError::field("state", "invalid", format!("is none of {}", known.join(", "))))
+            }
+        })
+        .collect()
+}
+
+fn unknown() -> ApiError {
+    ApiError::not_found("job")
+}

@@ -1,0 +1,107 @@
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::{Shell, list, object, segment};
+use crate::{args::Queues, time::rate};
+
+/// Between two looks at whether a queue has run dry.
+const LOOK: Duration = Duration::from_millis(500);
+
+const FIELDS: [&str; 10] = [
+    "queue",
+    "scheduled",
+    "queued",
+    "running",
+    "dead",
+    "oldest_seconds",
+    "ended_per_second",
+    "paused",
+    "limits.max_running",
+    "limits.rate.jobs",
+];
+
+pub async fn run(shell: &Shell, command: Option<Queues>) -> anyhow::Result<bool> {
+    match command.unwrap_or(Queues::List) {
+        Queues::List => {
+            let answer = shell.client.get("/v1/admin/system/queues", &[]).await?;
+            shell.show(&answer, || {
+                list(&answer["queues"], &FIELDS);
+                crate::out!();
+                crate::out!("outbox: {}", answer["outbox_pending"]);
+                crate::out!();
+                list(
+                    &answer["workers"],
+                    &["id", "service", "host", "pid", "version", "state", "alive", "event_lane"],
+                );
+            });
+            Ok(true)
+        }
+        Queues::Pause { queue, reason } => {
+            let answer = pause(shell, &queue, reason).await?;
+            shell.say(&answer, &format!("{queue} is paused; {} of it still run", answer["running"]));
+            Ok(true)
+        }
+        Queues::Resume { queue } => {
+            let answer = shell.client.post(&path(&queue, "resume")?).await?;
+            shell.say(&answer, &format!("{queue} is claimed from"));
+            Ok(true)
+        }
+        Queues::Drain { queue, reason, timeout } => drain(shell, &queue, reason, timeout).await,
+        Queues::Limit { queue, running, per_key, rate: starts, key_rate } => {
+            let body = object([
+                ("max_running", json!(running)),
+                ("max_per_key", json!(per_key)),
+                ("rate", starts.as_deref().map(rate).transpose()?.unwrap_or_default()),
+                ("key_rate", key_rate.as_deref().map(rate).transpose()?.unwrap_or_default()),
+            ]);
+            let answer = shell.client.put_json(&path(&queue, "limits")?, &body).await?;
+            shell.say(&answer, &format!("limits of {queue}: {}", answer["limits"]));
+            Ok(true)
+        }
+        Queues::Concurrency { queue, places, worker } => {
+            let places: Option<u32> = match places.as_str() {
+                "default" => None,
+                number => Some(
+                    number
+                        .parse()
+                        .with_context(|| format!("{number:?} is neither a number nor `default`"))?,
+                ),
+            };
+            let body = object([("places", json!(places)), ("worker_id", json!(worker))]);
+            let answer = shell.client.put_json(&path(&queue, "concurrency")?, &body).await?;
+            shell.say(&answer, &format!("concurrency of {queue}: {}", answer["concurrency"]));
+            Ok(true)
+        }
+    }
+}
+
+async fn pause(shell: &Shell, queue: &str, reason: Option<String>) -> anyhow::Result<Value> {
+    shell.client.post_json(&path(queue, "pause")?, &object([("reason", json!(reason))])).await
+}
+
+async fn drain(shell: &Shell, queue: &str, reason: Option<String>, timeout: u64) -> anyhow::Result<bool> {
+    let until = Instant::now() + Duration::from_secs(timeout);
+    let mut answer = pause(shell, queue, reason).await?;
+    while answer["dry"] != true && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
+        answer = shell.client.get(&path(queue, "")?, &[]).await?;
+    }
+    let dry = answer["dry"] == true;
+    let line = if dry {
+        format!("{queue} is dry")
+    } else {
+        format!("{queue} is paused, and {} of it still run", answer["running"])
+    };
+    shell.say(&answer, &line);
+    Ok(dry)
+}
+
+fn path(queue: &str, action: &str) -> anyhow::Result<String> {
+    let queue = segment(queue)?;
+    Ok(match action {
+        "" => format!("/v1/admin/system/queues/{queue}"),
+        action => format!("/v1/admin/system/queues/{queue}/{action}"),
+    })
+}
