@@ -17,6 +17,7 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cargo::{self, Metadata};
+use crate::faults;
 use crate::provide::commands::Services;
 use crate::provide::{Lifetime, Options, scratch};
 use crate::workspace::Workspace;
@@ -26,19 +27,59 @@ const FAIL_POINTS: &str = "fail-points";
 
 #[derive(clap::Args)]
 pub struct Args {
+    /// Only the faults: processes, services, disks and clocks that fail under load; minutes
+    #[arg(value_enum)]
+    suite: Option<Suite>,
     /// Passed to the test runner, as in `-- -p waybill-jobs lease`; then doc tests are left out
     #[arg(last = true)]
     runner: Vec<String>,
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Suite {
+    Faults,
+}
+
 pub async fn run(args: Args) -> Result<ExitCode> {
+    match args.suite {
+        Some(Suite::Faults) => faults::run(args.runner).await,
+        None => run_with(Selection::Runner(args.runner)).await,
+    }
+}
+
+/// Runs one test program, by Cargo's own runner, with variables of its own.
+pub async fn program(
+    target: &'static [&'static str],
+    arguments: Vec<String>,
+    variables: &[(&'static str, &str)],
+) -> Result<ExitCode> {
+    let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    run_with(Selection::Program { target, arguments, variables }).await
+}
+
+/// What is to be run.
+enum Selection {
+    /// What the arguments to the test runner name.
+    Runner(Vec<String>),
+    /// One program.
+    Program {
+        target: &'static [&'static str],
+        arguments: Vec<String>,
+        variables: Vec<(&'static str, String)>,
+    },
+}
+
+async fn run_with(selection: Selection) -> Result<ExitCode> {
     let options = Options::new(Lifetime::Ephemeral)?;
     let workspace = options.workspace.clone();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
 
     // The build takes the processors, the services mostly wait for each other: both at once.
-    let features = features(&workspace, &args.runner)?;
+    let features = match &selection {
+        Selection::Runner(runner) => features(&workspace, runner)?,
+        Selection::Program { .. } => all_features(&workspace)?,
+    };
     let mut build = cargo::command(&workspace);
     // With the tests, or the binaries would be built with fewer features of their dependencies, and those twice.
     build
@@ -50,13 +91,37 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     services.print();
 
     let outcome = tokio::select! {
-        outcome = tests(&workspace, &services, &args.runner, &features, built) => outcome,
+        outcome = chosen(&workspace, &services, &selection, &features, built) => outcome,
         _ = interrupt.recv() => Ok(ExitCode::from(130)),
         _ = terminate.recv() => Ok(ExitCode::from(143)),
     };
     services.stop().await?;
     scratch::remove(&workspace).await?;
     outcome
+}
+
+async fn chosen(
+    workspace: &Workspace,
+    services: &Services,
+    selection: &Selection,
+    features: &[String],
+    built: std::io::Result<ExitStatus>,
+) -> Result<ExitCode> {
+    match selection {
+        Selection::Runner(runner) => tests(workspace, services, runner, features, built).await,
+        Selection::Program { target, arguments, variables } => {
+            let built = built.context("starting cargo build")?;
+            if !built.success() {
+                return Ok(code(built));
+            }
+            let mut runner = with_services(cargo::command(workspace), workspace, services)?;
+            // The features of the build above, or everything would be built anew with fewer.
+            runner.args(["test", "--quiet", "--workspace"]).args(features);
+            runner.args(*target).args(arguments);
+            runner.envs(variables.iter().map(|(name, value)| (name, value)));
+            Ok(code(runner.status().await.context("starting the tests")?))
+        }
+    }
 }
 
 async fn tests(

@@ -7,6 +7,7 @@ mod check_tests;
 mod client;
 mod clock;
 mod demo;
+mod faults;
 mod ports;
 mod process;
 mod provide;
@@ -37,6 +38,8 @@ enum Command {
     Status,
     /// Provide the services and run every test; arguments after `--` go to the test runner
     Test(check_tests::Args),
+    /// Run the system under random load and random faults, and look whether anything was lost or done twice
+    Soak(faults::SoakArgs),
     /// Check docker-compose.yml and the Dockerfile against the workspace, without a container engine
     CheckDeploy,
     /// Run the whole system on real sales and check every penny
@@ -74,6 +77,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Down => provide::commands::down().await,
         Command::Status => provide::commands::status().await,
         Command::Test(args) => check_tests::run(args).await,
+        Command::Soak(args) => faults::soak(args).await,
         Command::CheckDeploy => check_deploy::run(),
         Command::Demo(args) => demo::run(args).await,
         Command::Bench(args) => bench::run(args).await,

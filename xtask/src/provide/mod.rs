@@ -13,7 +13,7 @@
 //!
 //! [`Provided::control`] is the start of a shell command; with `stop`, `start` or `kill` appended it
 //! stops the node in order, starts it again on the same port, or kills it with SIGKILL, and returns
-//! when that is done. `cargo xtask test` passes it as `WAYBILL_TEST_PG_CTL` and
+//! when that is done; `block` and `unblock` raise and end a broker's alarm of a full disk. `cargo xtask test` passes it as `WAYBILL_TEST_PG_CTL` and
 //! `WAYBILL_TEST_MQ_CTL`; the variables are absent when the service is not ours to stop.
 //!
 //! A test that would disturb others gets nodes of its own from [`scratch`]: `WAYBILL_TEST_SCRATCH`

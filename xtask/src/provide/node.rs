@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::docker::Container;
@@ -91,6 +91,14 @@ impl Node {
         }
     }
 
+    /// Makes a broker refuse what is published, as one does that runs out of disk, or lets it go on.
+    pub async fn block(&self, blocked: bool) -> Result<()> {
+        match self {
+            Self::Rabbitmq(node) => node.block(blocked).await,
+            Self::Postgres(_) | Self::Container(_) => bail!("only a private broker can be blocked"),
+        }
+    }
+
     /// Removes its data.
     pub fn delete(&self) -> Result<()> {
         let folder = match self {
@@ -133,9 +141,13 @@ enum Action {
     Start,
     Stop,
     Kill,
+    /// Let the broker believe that it has no disk left
+    Block,
+    /// Let it find its disk again
+    Unblock,
 }
 
-/// `xtask node --state FILE stop|start|kill`.
+/// `xtask node --state FILE stop|start|kill|block|unblock`.
 pub async fn run(args: Args) -> Result<ExitCode> {
     let mut node =
         Node::load(&args.state)?.with_context(|| format!("{} does not exist", args.state.display()))?;
@@ -143,6 +155,8 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         Action::Start => node.start().await?,
         Action::Stop => node.stop().await?,
         Action::Kill => node.kill().await?,
+        Action::Block => node.block(true).await?,
+        Action::Unblock => node.block(false).await?,
     }
     node.save(&args.state)?;
     Ok(ExitCode::SUCCESS)

@@ -12,6 +12,7 @@ use rand::distr::Alphanumeric;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 
 use super::{Options, account, find, identity};
 use crate::workspace::Workspace;
@@ -115,8 +116,12 @@ impl Broker {
 
     /// The script, as the right account, with an environment of its own.
     fn command(&self) -> Result<std::process::Command> {
+        self.command_of(&self.server)
+    }
+
+    fn command_of(&self, program: &Path) -> Result<std::process::Command> {
         let rules = shim::Rules { die_with_parent: false, detach: true, user: self.user.clone() };
-        let mut command = shim::command(&rules, &self.server)?;
+        let mut command = shim::command(&rules, program)?;
         command.env_clear().current_dir(&self.folder).stdin(Stdio::null());
         for (name, value) in [
             ("PATH", std::env::var_os("PATH").unwrap_or_default()),
@@ -190,6 +195,20 @@ impl Broker {
     pub async fn kill(&self) -> Result<()> {
         self.end(&[(Signal::SIGKILL, Duration::from_secs(10))]).await?;
         self.end_mapper().await;
+        Ok(())
+    }
+
+    /// Raises the alarm of a full disk, or ends it: publishers are blocked, consumers go on.
+    pub async fn block(&self, blocked: bool) -> Result<()> {
+        let control = self.server.with_file_name("rabbitmqctl");
+        // No disk has as much free; the other is what `configure` sets.
+        let limit = if blocked { "100000GB" } else { "200MB" };
+        let mut command = Command::from(self.command_of(&control)?);
+        let output = command.args(["set_disk_free_limit", limit]).output().await.context("rabbitmqctl")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            bail!("rabbitmqctl: {}", said.trim());
+        }
         Ok(())
     }
 

@@ -11,7 +11,12 @@
 //! | `WAYBILL_BENCH_ADMIN_EMAIL`, `WAYBILL_BENCH_ADMIN_PASSWORD` | an administrator |
 //! | `WAYBILL_BENCH_PIDS` | `api=12,gateway=13,scheduler=14,worker-1=15`, for /proc |
 //!
+//! `jobs` needs no system but the services alone, see [`jobs`]; it finds the database (an account that may create others) and
+//! the broker, and in `WAYBILL_BENCH_BASELINES` the folder of the programs to compare with.
+//!
 //! Standard output is the benchmark's alone; what is provided is told on standard error.
+
+mod jobs;
 
 use std::process::{ExitCode, Stdio};
 
@@ -39,6 +44,14 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let workspace = Workspace::here()?;
+    if args.benchmark.first().is_some_and(|name| name == "jobs") {
+        let code = tokio::select! {
+            code = jobs::run(&workspace, &args.benchmark, args.keep) => code?,
+            _ = interrupt.recv() => 130,
+            _ = terminate.recv() => 143,
+        };
+        return Ok(ExitCode::from(code));
+    }
     let services = system::provide_and_build(&workspace, Profile::Release).await?;
     for line in services.lines() {
         eprintln!("{line}");
