@@ -141,6 +141,22 @@ impl System {
         Ok(())
     }
 
+    /// Starts the API again, at its old address, after it was killed.
+    pub async fn restart_api(&mut self) -> anyhow::Result<()> {
+        self.started += 1;
+        let (logs, number) = (self.folder.path(), self.started);
+        self.api = Process::start("waybill-api", &[], &self.settings, logs, number).await?;
+        Ok(())
+    }
+
+    /// Starts the scheduler again after it was killed.
+    pub async fn restart_scheduler(&mut self) -> anyhow::Result<()> {
+        self.started += 1;
+        let (logs, number) = (self.folder.path(), self.started);
+        self.scheduler = Process::start("waybill-scheduler", &[], &self.settings, logs, number).await?;
+        Ok(())
+    }
+
     /// The folder of mails, files and logs.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()

@@ -7,6 +7,7 @@ mod gateway;
 mod imports;
 mod journey;
 mod kill;
+mod operator;
 mod outages;
 mod properties;
 mod schema;

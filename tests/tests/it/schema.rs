@@ -57,7 +57,8 @@ async fn the_declared_tables_are_the_migrated_ones() -> anyhow::Result<()> {
                 when 'uuid' then 'Uuid' when 'text' then 'Text' when 'bytea' then 'Bytea'
                 when 'jsonb' then 'Jsonb' when 'boolean' then 'Bool' when 'character' then 'Bpchar'
                 when 'smallint' then 'SmallInt' when 'integer' then 'Integer' when 'bigint' then 'BigInt'
-                when 'numeric' then 'Numeric' when 'timestamp with time zone' then 'Timestamptz'
+                when 'numeric' then 'Numeric' when 'double precision' then 'Double'
+                when 'timestamp with time zone' then 'Timestamptz'
                 when 'text[]' then 'Array<Text>' when 'uuid[]' then 'Array<Uuid>'
                 else format_type(a.atttypid, null) end) t (name)
          where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
