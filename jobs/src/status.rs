@@ -9,7 +9,7 @@ use diesel_async::RunQueryDsl;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
-use waybill_schema::Conn;
+use waybill_schema::{Conn, system::rework};
 
 use crate::logs::{self, LogLine};
 
@@ -248,18 +248,5 @@ pub async fn counts(conn: &mut Conn) -> QueryResult<Vec<QueueCount>> {
 /// Queues a dead job again, with all its attempts anew and its history kept; false if it is not among the dead, or its
 /// arguments were erased.
 pub async fn retry_dead(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
-    let moved = waybill_schema::sql(
-        "with gone as (delete from dead_letters where id = $1 and erased_at is null returning *)
-         insert into jobs (id, kind, version, queue, priority, state, run_at, attempt, max_attempts, snoozes, claim,
-             partition_key, correlation_id, causation_id, owner_id, traceparent, payload, progress, failures,
-             created_at, limit_key, flow_id, step, subject_id, compensates, cancel, undo)
-         select id, kind, version, queue, priority, 'queued', clock_timestamp(), 0, max_attempts, snoozes, claim,
-             partition_key, correlation_id, causation_id, owner_id, traceparent, payload, progress, failures,
-             created_at, limit_key, flow_id, step, subject_id, compensates, cancel, undo
-         from gone",
-    )
-    .bind::<SqlUuid, _>(id)
-    .execute(conn)
-    .await?;
-    Ok(moved == 1)
+    Ok(!rework::revive(conn, &[id]).await?.is_empty())
 }
