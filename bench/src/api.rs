@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use reqwest::{Method, StatusCode, header};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 /// One signed-in caller.
@@ -56,25 +56,19 @@ impl Caller {
         Ok(if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? })
     }
 
-    /// Waits until an order is settled; returns its status.
-    pub async fn settled(&self, id: &str, mut version: i64) -> anyhow::Result<String> {
-        loop {
-            let response = self
-                .http
-                .get(format!("{}/v1/orders/{id}?wait=30", self.base))
-                .bearer_auth(&self.token)
-                .header(header::IF_NONE_MATCH, format!("\"v{version}\""))
-                .send()
-                .await?;
-            if response.status() == StatusCode::NOT_MODIFIED {
-                continue;
-            }
-            let order: Value = response.error_for_status()?.json().await?;
-            let status = order["status"].as_str().context("no status")?;
-            if status != "pending" {
-                return Ok(status.to_owned());
-            }
-            version = order["version"].as_i64().context("no version")?;
-        }
+    /// Follows an order's stream until it is settled; returns its status.
+    pub async fn settled(&self, id: &str, version: i64) -> anyhow::Result<String> {
+        let response = self
+            .http
+            .get(format!("{}/v1/orders/{id}/events", self.base))
+            .bearer_auth(&self.token)
+            .header("Last-Event-ID", version)
+            .send()
+            .await?;
+        // It ends with the event that settles the order.
+        let events = response.error_for_status()?.text().await?;
+        let last = events.lines().rev().find_map(|line| line.strip_prefix("data: "));
+        let order: Value = serde_json::from_str(last.context("the stream ended without an event")?)?;
+        Ok(order["status"].as_str().context("no status")?.to_owned())
     }
 }

@@ -33,7 +33,7 @@ pub async fn connect(url: &str, max: u32, connect_timeout: Duration) -> Result<P
     // when its socket is closed, which is what a restarted server looks like; that check is free.
     let mut config = ManagerConfig::<AsyncPgConnection>::default();
     config.recycling_method = RecyclingMethod::Fast;
-    let manager = AsyncDieselConnectionManager::new_with_config(with_idle_limit(url), config);
+    let manager = AsyncDieselConnectionManager::new_with_config(with_session_settings(url), config);
     bb8::Pool::builder()
         .max_size(max)
         .connection_timeout(connect_timeout)
@@ -76,21 +76,27 @@ pub fn with_statement_timeout(url: &str, limit: Duration) -> String {
     if limit.is_zero() {
         return url.to_owned();
     }
-    with_setting(url, "statement_timeout", limit)
+    with_setting(url, "statement_timeout", &limit.as_millis().to_string())
 }
 
-/// `url` with a limit on the pause between two statements of a transaction: the server ends the session after it.
+/// `url` with what every session of ours asks of the server.
 ///
-/// A process that hangs, or is cut off, in the middle of a transaction keeps its rows locked as long as the server takes its
-/// connection for alive, which may be hours; whoever takes its jobs over would wait for them. Nobody pauses on purpose: no
-/// transaction is open across a call to the outside. Shorter than a worker's lease (15 s), so that the rows are free by then.
-pub fn with_idle_limit(url: &str) -> String {
-    with_setting(url, "idle_in_transaction_session_timeout", Duration::from_secs(10))
+/// A limit on the pause between two statements of a transaction: the server ends the session after it. A process that hangs,
+/// or is cut off, in the middle of a transaction keeps its rows locked as long as the server takes its connection for
+/// alive, which may be hours; whoever takes its jobs over would wait for them. Nobody pauses on purpose: no transaction is
+/// open across a call to the outside. Shorter than a worker's lease (15 s), so that the rows are free by then.
+///
+/// And what a page out of order costs: 1.1 times one in order, as on solid-state disks, instead of 4 as on turning ones. On a
+/// new system, plans are made while tables are empty and kept until they are first analysed; at 4 some of them read the
+/// whole table for ten keys, which took a tenth of Postgres' time.
+pub fn with_session_settings(url: &str) -> String {
+    let url = with_setting(url, "random_page_cost", "1.1");
+    with_setting(&url, "idle_in_transaction_session_timeout", "10000")
 }
 
 /// `url` with a setting of the server's for its sessions, beside those it has.
-fn with_setting(url: &str, name: &str, value: Duration) -> String {
-    let setting = format!("-c%20{name}%3D{}", value.as_millis());
+fn with_setting(url: &str, name: &str, value: &str) -> String {
+    let setting = format!("-c%20{name}%3D{value}");
     if let Some((before, after)) = url.split_once("options=") {
         return format!("{before}options={setting}%20{after}");
     }
@@ -102,7 +108,7 @@ fn with_setting(url: &str, name: &str, value: Duration) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{with_idle_limit, with_statement_timeout};
+    use super::{with_session_settings, with_statement_timeout};
 
     #[test]
     fn settings_are_added_to_what_the_url_has() {
@@ -111,8 +117,9 @@ mod tests {
         let one = with_statement_timeout("postgres://h/d?sslmode=require", second);
         assert_eq!(one, "postgres://h/d?sslmode=require&options=-c%20statement_timeout%3D1000");
         assert_eq!(
-            with_idle_limit(&with_statement_timeout("postgres://h/d", second)),
-            "postgres://h/d?options=-c%20idle_in_transaction_session_timeout%3D10000%20-c%20statement_timeout%3D1000"
+            with_session_settings(&with_statement_timeout("postgres://h/d", second)),
+            "postgres://h/d?options=-c%20idle_in_transaction_session_timeout%3D10000%20-c%20random_page_cost%3D1.1\
+             %20-c%20statement_timeout%3D1000"
         );
     }
 }

@@ -31,8 +31,8 @@ pub struct PipelineLag {
 /// settled on, so its cost grows with the lag and not with the log. An event that was published within the last moment
 /// counts, so a busy system is never quite at zero.
 pub async fn lag(conn: &mut Conn, pipelines: &[&str]) -> QueryResult<Vec<PipelineLag>> {
-    sql("with flying as (
-             select p.name as pipeline, e.published_at as since
+    sql("with open as materialized (
+             select p.name as pipeline, e.published_at as since, event_job_id(p.name, e.seq, e.id) as job_id
              from event_shards s
              join event_log e on e.shard = s.shard and e.published_at > s.settled_at
              cross join lateral unnest(e.pipelines) as p(name)
@@ -40,9 +40,11 @@ pub async fn lag(conn: &mut Conn, pipelines: &[&str]) -> QueryResult<Vec<Pipelin
                                 where i.pipeline = p.name and i.event_id = e.id and i.event_at = e.created_at
                                 limit 1) handled on true
              where s.lane = 'amqp' and e.lane = 'amqp' and handled.one is null
-               and e.published_at > (select min(settled_at) from event_shards)
-               and not exists (select from jobs j where j.id = event_job_id(p.name, e.seq, e.id))
-               and not exists (select from dead_letters d where d.id = event_job_id(p.name, e.seq, e.id))),
+               and e.published_at > (select min(settled_at) from event_shards)),
+         flying as (
+             select pipeline, since from open
+             where not exists (select from jobs j where j.id = open.job_id)
+               and not exists (select from dead_letters d where d.id = open.job_id)),
          waiting as (
              select substr(queue, 8) as pipeline, created_at as since from jobs where queue like 'events.%')
          select t.name as pipeline,

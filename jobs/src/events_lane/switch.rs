@@ -111,9 +111,12 @@ async fn reclaim(conn: &mut Conn, shards: &[i16], max_attempts: i16) -> QueryRes
 
 /// Moves `settled_at` of shards on the broker's lane up to before the first event that is neither handled, nor a job, nor
 /// given up; answers with whether all were. Only the shards' owner may call it, between two moves of its own.
+///
+/// First what the inbox does not have, which is little, and only then the jobs: their ids are hashes, and to compute one for
+/// every event took nine tenths of the statement.
 pub(crate) async fn settle(conn: &mut Conn, shards: &[i16]) -> QueryResult<bool> {
-    let Count { events } = sql("with late as (
-             select e.shard, min(e.published_at) as published_at
+    let Count { events } = sql("with open as materialized (
+             select e.shard, e.published_at, event_job_id(p.name, e.seq, e.id) as job_id
              from event_shards s
              join event_log e on e.shard = s.shard and e.published_at > s.settled_at
              cross join lateral unnest(e.pipelines) as p(name)
@@ -122,11 +125,14 @@ pub(crate) async fn settle(conn: &mut Conn, shards: &[i16]) -> QueryResult<bool>
                                 limit 1) handled on true
              where s.shard = any ($1) and e.lane = 'amqp' and handled.one is null
                and e.created_at > now() - interval '2 days'
-               and e.published_at > (select min(settled_at) from event_shards where shard = any ($1))
-               and not exists (select from jobs j where j.id = event_job_id(p.name, e.seq, e.id))
-               and not exists (select from dead_letters d where d.id = event_job_id(p.name, e.seq, e.id))
-               and not exists (select from job_history h where h.id = event_job_id(p.name, e.seq, e.id))
-             group by e.shard),
+               and e.published_at > (select min(settled_at) from event_shards where shard = any ($1))),
+         late as (
+             select shard, min(published_at) as published_at
+             from open
+             where not exists (select from jobs j where j.id = open.job_id)
+               and not exists (select from dead_letters d where d.id = open.job_id)
+               and not exists (select from job_history h where h.id = open.job_id)
+             group by shard),
          moved as (
              update event_shards s
              set settled_at = greatest(s.settled_at,

@@ -37,6 +37,8 @@ const PLACES: Duration = Duration::from_millis(500);
 const TIDY: Duration = Duration::from_secs(5);
 /// A claim that takes longer has probably stepped over many jobs of a busy partition key.
 const SLOW: Duration = Duration::from_millis(5);
+/// On a busy machine every claim is slow, and then looking for followers costs as much as claiming.
+const LOOK: Duration = Duration::from_millis(200);
 /// Rounds of holding in a row, of 2,000 jobs each: then others have their turn.
 const ROUNDS: usize = 10;
 /// How long a statement may take before the connection is given up.
@@ -300,7 +302,8 @@ impl Fetcher {
         if found < limit {
             queue.due += again.map_or_else(|| jittered(queue.pause), |again| again.min(POLL.1));
         }
-        let slow = asked.elapsed() > SLOW || found < limit && queue.looked.elapsed() > PROMOTE;
+        let looked = queue.looked.elapsed();
+        let slow = asked.elapsed() > SLOW && looked > LOOK || found < limit && looked > PROMOTE;
         for job in claimed {
             let cancel = self.session.hold(job.id, job.claim, job.undo);
             let slot = Some(Slot(Arc::clone(&queue.places)));

@@ -122,7 +122,7 @@ async fn bounded(statement: impl Future<Output = QueryResult<()>>) -> Result<(),
 
 /// Opens a connection outside the pool.
 pub(crate) async fn connect(url: &str) -> Result<Conn, LinkError> {
-    let url = waybill_schema::db::with_idle_limit(url);
+    let url = waybill_schema::db::with_session_settings(url);
     match tokio::time::timeout(CONNECT_LIMIT, AsyncPgConnection::establish(&url)).await {
         Ok(Ok(conn)) => Ok(conn),
         Ok(Err(error)) => Err(LinkError::Connect(error.to_string())),

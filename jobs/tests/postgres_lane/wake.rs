@@ -25,7 +25,7 @@ async fn jobs_are_found_without_listen_and_without_hints() {
 }
 
 #[tokio::test]
-async fn hints_of_a_queue_are_sent_at_most_once_in_fifty_milliseconds() {
+async fn hints_of_a_busy_queue_are_sent_ever_more_seldom() {
     use futures::StreamExt;
     let db = TestDatabase::create().await;
     let mut listening =
@@ -46,14 +46,14 @@ async fn hints_of_a_queue_are_sent_at_most_once_in_fifty_milliseconds() {
     notifier.hint("last");
     let mut heard = std::collections::HashMap::<String, u128>::new();
     let mut stream = std::pin::pin!(listening.notifications_stream());
-    // Those of 'a' and 'b' that are still waiting come within their 2 ms; what was sent before 'last' is counted.
+    // Pauses of 2, 4, 8 and 16 ms, and 20 ms from then on; what was sent before 'last' is counted.
     while !heard.contains_key("last") {
         let notification = stream.next().await.unwrap().unwrap();
         *heard.entry(notification.payload).or_default() += 1;
     }
     for queue in ["a", "b"] {
         let count = heard[queue];
-        assert!(count >= 1 && count <= took.as_millis() / 2 + 2, "{count} in {took:?}");
+        assert!(count >= 1 && count <= took.as_millis() / 20 + 6, "{count} in {took:?}");
     }
 }
 

@@ -10,10 +10,13 @@ use super::allocation::{Flip, Level, Need, Take};
 use crate::{Conn, new_id, sql};
 
 /// Locks the levels of `variants` at every active location until the transaction on `conn` ends.
+///
+/// The subquery hides how many there are: a plan for the very number looks cheaper than one for any, and would be made anew
+/// for every order.
 pub async fn lock_levels(conn: &mut Conn, variants: &[Uuid]) -> QueryResult<Vec<Level>> {
     sql("select s.variant_id, s.location_id, l.priority, s.on_hand, s.reserved, s.backorder
          from stock_levels s join locations l on l.id = s.location_id and l.active
-         where s.variant_id = any($1)
+         where s.variant_id = any((select $1)::uuid[])
          order by s.variant_id, s.location_id for update of s")
     .bind::<Array<SqlUuid>, _>(variants)
     .load(conn)

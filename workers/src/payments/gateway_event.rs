@@ -197,7 +197,8 @@ async fn record(
     Ok(result)
 }
 
-/// Marks the event and ends the job.
+/// Marks the event, which may be done twice; so the job's end need not be in the same transaction, and can be written with
+/// others'.
 async fn finish(
     job: &HandleGatewayEvent,
     cx: &JobContext,
@@ -205,14 +206,9 @@ async fn finish(
     verdict: Verdict,
 ) -> JobResult {
     let mut conn = cx.pool.get().await?;
-    let finished = (*conn)
-        .transaction(async |conn: &mut Conn| {
-            mark(conn, job, payment, verdict).await?;
-            cx.finish(conn, None).await
-        })
-        .await?;
+    mark(&mut conn, job, payment, verdict).await?;
     count(verdict);
-    Ok(Outcome::Finished(finished))
+    Ok(Outcome::done())
 }
 
 async fn mark(
