@@ -150,12 +150,16 @@ enum NotifyError {
     Query(#[from] diesel::result::Error),
 }
 
+/// A hint need not survive the server's crash, so its commit does not wait for the disk.
 async fn notify(pool: &Pool, queues: &[String]) -> Result<(), NotifyError> {
     let mut conn = pool.get().await.map_err(|error| NotifyError::Pool(error.to_string()))?;
-    waybill_schema::sql("select pg_notify($1, queue) from unnest($2) as t(queue)")
-        .bind::<Text, _>(CHANNEL)
-        .bind::<Array<Text>, _>(queues)
-        .execute(&mut conn)
-        .await?;
+    waybill_schema::sql(
+        "with quick as materialized (select set_config('synchronous_commit', 'off', true))
+         select pg_notify($1, queue) from quick, unnest($2) as t(queue)",
+    )
+    .bind::<Text, _>(CHANNEL)
+    .bind::<Array<Text>, _>(queues)
+    .execute(&mut conn)
+    .await?;
     Ok(())
 }
