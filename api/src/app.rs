@@ -91,6 +91,7 @@ fn resources() -> impl OpenApi + 'static {
             admin::variants::routes::AdminVariants,
             admin::stock::routes::AdminStock,
             admin::api_keys::routes::AdminApiKeys,
+            admin::people::routes::AdminPeople,
         ),
     )
 }

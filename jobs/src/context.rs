@@ -132,7 +132,7 @@ impl JobContext {
         .bind::<Nullable<Jsonb>, _>(result)
         .execute(&mut &*conn)
         .await?;
-        if moved == 1 { Ok(Finished(())) } else { Err(ClaimLost.into()) }
+        if moved == 1 { Ok(Finished("done")) } else { Err(ClaimLost.into()) }
     }
 
     /// Records progress for the job's owner. Best called a few times a second at most.

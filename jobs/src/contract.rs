@@ -21,7 +21,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const POLICY: Policy = Policy::DEFAULT;
     /// Whether the kind's handler can undo what a job of it did; cancelling one that has begun then runs that.
     const COMPENSATES: bool = false;
-    /// What outside must be up for it, by name. While one is down (see [`crate::control`]) its jobs wait unclaimed.
+    /// What outside must be up for each of its jobs, by name. While one is down (see [`crate::control`]) they wait unclaimed. A
+    /// kind that needs it at some steps only says so when it gets there: [`crate::JobContext::wait_for`].
     const NEEDS: &'static [&'static str] = &[];
     /// Whether the arguments are sealed wherever they are stored; see [`crate::seal`].
     const SEALED: bool = false;
@@ -88,7 +89,8 @@ impl Policy {
 pub enum Outcome {
     /// Done, with a result its owner may read.
     Done(Option<Value>),
-    /// Done, and already recorded by [`crate::JobContext::finish`] in the handler's own transaction.
+    /// Already recorded, by [`crate::JobContext::finish`] in the handler's own transaction or by
+    /// [`crate::JobContext::wait_for`].
     Finished(Finished),
     /// Try again after a delay of the handler's choosing; spends an attempt.
     RetryIn {
@@ -117,9 +119,10 @@ impl Outcome {
     }
 }
 
-/// Proof that the job's completion is part of a transaction. Only [`crate::JobContext::finish`] makes one.
+/// Proof that the end of the attempt is recorded already: the job's completion, by [`crate::JobContext::finish`], or that it
+/// is held, by [`crate::JobContext::wait_for`]. It carries the outcome's name for metrics.
 #[derive(Debug)]
-pub struct Finished(pub(crate) ());
+pub struct Finished(pub(crate) &'static str);
 
 /// A failed attempt. Anything that is an error becomes one with `?`; it is retried by the kind's policy.
 #[derive(Debug)]

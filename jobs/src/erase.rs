@@ -64,11 +64,12 @@ pub struct Counts {
 }
 
 /// Empties, in the transaction open on `conn`, what jobs keep about a person: arguments, progress, results, errors, reasons and
-/// log lines of finished jobs and dead letters with that `subject_id`. The rows stay, marked, so that counts
+/// log lines of finished jobs and dead letters with that `subject_id`: a customer's id, or for a guest the id of their order. The rows stay, marked, so that counts
 /// and trails hold. A dead letter that was emptied is not retried.
 ///
 /// The person's mails (to the address the account has now, or about the person's orders) keep that they were sent, not to
-/// whom; the jobs that sent them are emptied too, since a mail server's answer may name the address. Published events carry
+/// whom; the jobs that sent them are emptied too, since a mail server's answer may name the address, and so are the jobs by which events
+/// about the orders came to pipelines. Published events carry
 /// ids and amounts, and one thing that the buyer wrote: the order's reference, which is taken out of them, while the
 /// bodies of webhook deliveries that are over, signed as they are, go as a whole. The inbox holds ids only. Accounts, orders and
 /// payments are not this function's: what the law wants kept is kept by whoever calls it.
@@ -92,7 +93,8 @@ pub async fn erase(conn: &mut Conn, subject_id: Uuid, live: Live) -> QueryResult
         }
     }
     waybill_schema::sql(concat!(
-        "with bought as materialized (select id from orders where customer_id = $1),
+        "with bought as materialized (
+             select id from orders where customer_id = $1 or id = $1 and customer_id is null),
          done as (
              update job_history set payload = '{\"erased\": true}', progress = null, result = null, failures = ",
         failures!(),
@@ -102,7 +104,8 @@ pub async fn erase(conn: &mut Conn, subject_id: Uuid, live: Live) -> QueryResult
              where erased_at is null and id = any (array(
                  select id from job_history where subject_id = $1
                  union all
-                 select h.id from job_history h join bought on h.correlation_id = bought.id where h.kind = 'mail.send'))
+                 select h.id from job_history h join bought on h.correlation_id = bought.id
+                 where h.kind = 'mail.send' or h.queue like 'events.%'))
              returning id),
          dead as (
              update dead_letters set payload = '{\"erased\": true}', progress = null, failures = ",
@@ -112,7 +115,8 @@ pub async fn erase(conn: &mut Conn, subject_id: Uuid, live: Live) -> QueryResult
              where erased_at is null and id = any (array(
                  select id from dead_letters where subject_id = $1
                  union all
-                 select d.id from dead_letters d join bought on d.correlation_id = bought.id where d.kind = 'mail.send'))
+                 select d.id from dead_letters d join bought on d.correlation_id = bought.id
+                 where d.kind = 'mail.send' or d.queue like 'events.%'))
              returning id),
          lines as (
              delete from job_logs where job_id in (

@@ -37,6 +37,7 @@ pub mod status;
 pub mod testing;
 pub mod trace;
 pub mod unique;
+mod waiting;
 
 pub use cancel::{Cancelled, cancel};
 pub use context::JobContext;

@@ -9,7 +9,7 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 use metrics::gauge;
 use waybill_jobs::{events, events_lane};
-use waybill_schema::{Pool, sql::sql};
+use waybill_schema::{Pool, sql::sql, system::outages};
 
 use crate::SchedulerError;
 
@@ -93,6 +93,11 @@ pub async fn publish(pool: &Pool, stuck_after: Duration) -> Result<(), Scheduler
     gauge!("waybill_orders_stuck").set(totals.stuck_orders as f64);
     gauge!("waybill_schedules_failed").set(totals.resting_schedules as f64);
     let pipelines: Vec<&str> = events::PIPELINES.iter().map(|spec| spec.name).collect();
+    for dependency in outages::waiting(&mut conn).await? {
+        gauge!("waybill_outage", "dependency" => dependency.name.clone())
+            .set(f64::from(u8::from(dependency.down)));
+        gauge!("waybill_outage_jobs", "dependency" => dependency.name).set(dependency.jobs as f64);
+    }
     for lag in events_lane::lag(&mut conn, &pipelines).await? {
         gauge!("waybill_pipeline_lag", "pipeline" => lag.pipeline.clone())
             .set((lag.at_broker + lag.as_jobs) as f64);

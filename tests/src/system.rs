@@ -176,6 +176,14 @@ impl System {
         Ok(())
     }
 
+    /// From now on the gateway does as it should.
+    pub async fn no_more_faults(&self) -> anyhow::Result<()> {
+        let url = format!("{}/control/faults", self.gateway.url());
+        let client = waybill_platform::http::client(Duration::from_secs(10))?;
+        client.delete(url).send().await?.error_for_status().context("the gateway's script")?;
+        Ok(())
+    }
+
     /// A caller with an API key of these scopes.
     pub async fn key(&self, scopes: &[&str]) -> anyhow::Result<Client> {
         let body = json!({ "name": "tests", "scopes": scopes });

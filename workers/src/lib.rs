@@ -8,6 +8,7 @@ pub mod fail_point;
 pub mod housekeeping;
 pub mod indexing;
 pub mod notifications;
+pub mod outages;
 pub mod payments;
 pub mod services;
 #[cfg(test)]

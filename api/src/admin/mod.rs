@@ -3,6 +3,7 @@
 pub mod api_keys;
 pub mod categories;
 mod changed;
+pub mod people;
 pub mod products;
 pub mod stock;
 pub mod variants;

@@ -137,7 +137,12 @@ async fn place(
         other => ApiError::internal(other),
     })?;
     let job = RunCheckout { order_id: order.id };
-    let options = Enqueue { owner_id: order.customer_id, ..Enqueue::default() };
+    let options = Enqueue {
+        owner_id: order.customer_id,
+        // A guest has no other id than their order's.
+        subject_id: Some(order.customer_id.unwrap_or(order.id)),
+        ..Enqueue::default()
+    };
     let event = OrderPlaced {
         order_id: order.id,
         number: placed.number,

@@ -74,8 +74,12 @@ pub async fn register(state: &AppState, request: RegisterRequest, client: &Clien
                 context: json!({ "user_id": user.id }),
             };
             mails::insert(conn, std::slice::from_ref(&mail)).await?;
-            let owner =
-                Enqueue { owner_id: Some(user.id), correlation_id: Some(user.id), ..Enqueue::default() };
+            let owner = Enqueue {
+                owner_id: Some(user.id),
+                correlation_id: Some(user.id),
+                subject_id: Some(user.id),
+                ..Enqueue::default()
+            };
             enqueue_with(conn, &SendMail { mail_id: mail.id }, owner).await?;
             let event = CustomerRegistered { customer_id: user.id, registered_at: user.created_at };
             emit(conn, &event, None).await?;

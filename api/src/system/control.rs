@@ -13,7 +13,7 @@ use waybill_schema::{
     system::{
         actions,
         controls::{self, Limits},
-        workers,
+        outages, workers,
     },
 };
 
@@ -149,8 +149,8 @@ impl Control {
 
     /// Say that something outside is down
     ///
-    /// Jobs whose kind needs it wait unclaimed and spend no attempts; after the time one of them may try. For what an operator
-    /// knows beforehand, such as a provider's maintenance.
+    /// Jobs that need it wait and spend no attempts; after the time one of them may try. For what an operator knows beforehand,
+    /// such as a provider's maintenance. Workers find out by themselves what does not answer: `gateway.<name>`, `mail_server`.
     #[oai(path = "/dependencies/:name/down", method = "post", operation_id = "dependencyDown")]
     async fn down(
         &self,
@@ -176,6 +176,8 @@ impl Control {
     }
 
     /// Say that something outside is up again
+    ///
+    /// All that waited for it goes on. Should it not answer, it is down again after a few failures.
     #[oai(path = "/dependencies/:name/up", method = "post", operation_id = "dependencyUp")]
     async fn up(
         &self,
@@ -294,7 +296,7 @@ async fn find(conn: &mut Conn, queue: &str) -> ApiResult<Json<QueueDto>> {
 }
 
 async fn dependency(conn: &mut Conn, name: &str) -> ApiResult<Json<DependencyDto>> {
-    let rows = controls::dependencies(conn).await?;
+    let (rows, waiting) = (controls::dependencies(conn).await?, outages::waiting(conn).await?);
     let row = rows.into_iter().find(|row| row.name == name);
-    row.map(|row| Json(row.into())).ok_or_else(|| ApiError::not_found("dependency"))
+    row.map(|row| Json(DependencyDto::new(row, &waiting))).ok_or_else(|| ApiError::not_found("dependency"))
 }

@@ -8,6 +8,7 @@ use waybill_jobs::kinds::list::KindInfo;
 use waybill_schema::system::{
     actions::ActionRow,
     controls::{Dependency, KindControl},
+    outages::Waiting,
     workers::TopicRow,
 };
 
@@ -97,6 +98,8 @@ pub struct DependencyDto {
     pub reason: Option<String>,
     /// The job that tries, or tried last.
     pub probe_job_id: Option<Uuid>,
+    /// Jobs that wait for it.
+    pub waiting: i64,
 }
 
 /// Every dependency that was ever down.
@@ -243,9 +246,14 @@ impl KindDto {
     }
 }
 
-impl From<Dependency> for DependencyDto {
-    fn from(row: Dependency) -> Self {
+impl DependencyDto {
+    /// A dependency and how many jobs wait for each.
+    pub fn new(row: Dependency, waiting: &[Waiting]) -> Self {
         Self {
+            waiting: waiting
+                .iter()
+                .find(|waiting| waiting.name == row.name)
+                .map_or(0, |waiting| waiting.jobs),
             name: row.name,
             down: row.down_since.is_some(),
             down_since: row.down_since,

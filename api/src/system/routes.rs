@@ -6,7 +6,7 @@ use uuid::Uuid;
 use waybill_jobs::{kinds::list, status};
 use waybill_schema::{
     Conn, checks,
-    system::{actions, controls, load, workers},
+    system::{actions, controls, load, outages, workers},
 };
 
 use super::{
@@ -97,15 +97,17 @@ impl System {
 
     /// What jobs need from outside
     ///
-    /// Those that were ever down. While one is, jobs whose kind needs it wait and spend no attempts.
+    /// Those that were ever down. While one is, jobs that need it wait and spend no attempts, but one at a time that tries.
     #[oai(path = "/dependencies", method = "get", operation_id = "getDependencies")]
     async fn dependencies(
         &self,
         _caller: Allowed<SystemRead>,
         state: Data<&AppState>,
     ) -> ApiResult<Json<DependencyList>> {
-        let rows = controls::dependencies(&mut *state.conn().await?).await?;
-        Ok(Json(DependencyList { data: rows.into_iter().map(DependencyDto::from).collect() }))
+        let mut conn = state.conn().await?;
+        let (rows, waiting) = (controls::dependencies(&mut conn).await?, outages::waiting(&mut conn).await?);
+        let data = rows.into_iter().map(|row| DependencyDto::new(row, &waiting)).collect();
+        Ok(Json(DependencyList { data }))
     }
 
     /// The outbox

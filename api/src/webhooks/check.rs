@@ -91,6 +91,7 @@ mod tests {
             require_https: https,
             timeout: Duration::from_secs(5),
             schedule: vec![],
+            disable_after: Duration::ZERO,
             max_per_endpoint: 8,
         };
         let mut errors = FieldErrors::new();

@@ -44,7 +44,7 @@ pub async fn test(state: &AppState, endpoint_id: Uuid, owner_id: Option<Uuid>) -
             let delivery =
                 NewDelivery { id, endpoint_id, event_id, topic: TEST, correlation_id: None, body: &body };
             deliveries::insert(conn, &[delivery]).await?;
-            start(conn, id, owner_id).await
+            start(conn, id, Enqueue { owner_id, ..Enqueue::default() }).await
         })
         .await?;
     state.notifier.hint(DeliverWebhook::QUEUE);
@@ -56,8 +56,14 @@ pub async fn resend(state: &AppState, id: Uuid, owner_id: Option<Uuid>) -> ApiRe
     let mut conn = state.conn().await?;
     let started = (*conn)
         .transaction(async |conn: &mut Conn| {
-            if endpoints::requeue(conn, id).await? {
-                return start(conn, id, owner_id).await;
+            if let Some(again) = endpoints::requeue(conn, id).await? {
+                let options = Enqueue {
+                    owner_id,
+                    correlation_id: again.correlation_id,
+                    subject_id: again.subject_id,
+                    ..Enqueue::default()
+                };
+                return start(conn, id, options).await;
             }
             Err(match deliveries::due(conn, id).await? {
                 Some(_) => ApiError::conflict(codes::CONFLICT, "the delivery is on its way"),
@@ -69,8 +75,7 @@ pub async fn resend(state: &AppState, id: Uuid, owner_id: Option<Uuid>) -> ApiRe
     Ok(started)
 }
 
-async fn start(conn: &mut Conn, delivery_id: Uuid, owner_id: Option<Uuid>) -> ApiResult<DeliveryStarted> {
-    let options = Enqueue { owner_id, ..Enqueue::default() };
+async fn start(conn: &mut Conn, delivery_id: Uuid, options: Enqueue) -> ApiResult<DeliveryStarted> {
     let job_id = enqueue_with(conn, &DeliverWebhook { delivery_id }, options).await?;
     Ok(DeliveryStarted { id: delivery_id, job_id })
 }

@@ -47,6 +47,12 @@ pub struct EndpointDto {
     pub description: String,
     /// Whether events are delivered.
     pub active: bool,
+    /// Since when every attempt has failed; null while all is well.
+    pub failing_since: Option<DateTime<Utc>>,
+    /// When it was disabled, because it failed for too long or answered 410; null if it was not, or by an administrator.
+    pub disabled_at: Option<DateTime<Utc>>,
+    /// Why it was disabled. `active: true` enables it again.
+    pub disabled_reason: Option<String>,
     /// The key that signs its deliveries, `whsec_` and Base64. Only in the answer that registered it.
     #[oai(skip_serializing_if_is_none)]
     pub secret: Option<String>,
@@ -62,6 +68,9 @@ impl From<EndpointRow> for EndpointDto {
             event_types: row.event_types,
             description: row.description,
             active: row.active,
+            failing_since: row.failing_since,
+            disabled_at: row.disabled_at,
+            disabled_reason: row.disabled_reason,
             secret: None,
             created_at: row.created_at,
         }

@@ -104,7 +104,8 @@ impl Webhooks {
 
     /// Change an endpoint
     ///
-    /// What is left out stays as it is. One that was deactivated gets no events of the time between.
+    /// What is left out stays as it is. One that was deactivated gets no events of the time between. One that was disabled,
+    /// because every attempt failed for days or it answered 410, is enabled by `active: true`.
     #[oai(path = "/webhook-endpoints/:id", method = "patch", operation_id = "updateWebhookEndpoint")]
     async fn update(
         &self,

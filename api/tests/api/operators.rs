@@ -213,11 +213,20 @@ async fn queues_kinds_and_dependencies_are_held_and_let_go() {
     let kinds = app.get(&format!("{system}/kinds")).token(&admin).send().await.expect(200);
     assert!(kinds["data"].as_array().unwrap().iter().any(|kind| kind["kind"] == "checkout.run"));
 
+    app.db
+        .execute(
+            "insert into jobs (id, kind, queue, max_attempts, payload, hold)
+             select gen_random_uuid(), 'test.kind', 'test', 3, '{}', 'needs:' || name
+             from unnest(array['gateway', 'gateway', 'gateways']) as d(name)",
+        )
+        .await;
     let down =
         post("/dependencies/gateway/down", json!({ "for_seconds": 30, "reason": "maintenance" })).await;
-    assert_eq!(down.expect(200)["down"].as_bool(), Some(true));
+    let down = down.expect(200);
+    assert_eq!((down["down"].as_bool(), down["waiting"].as_i64()), (Some(true), Some(2)));
     let listed = app.get(&format!("{system}/dependencies")).token(&admin).send().await.expect(200);
     assert_eq!(text(&listed["data"][0], "reason"), "maintenance");
+    assert_eq!(listed["data"][0]["waiting"].as_i64(), Some(2));
     assert_eq!(post("/dependencies/gateway/up", json!({})).await.expect(200)["down"].as_bool(), Some(false));
 
     let actions = app.get(&format!("{system}/actions?limit=100")).token(&admin).send().await.expect(200);

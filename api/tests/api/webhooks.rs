@@ -109,3 +109,39 @@ async fn a_delivery_is_sent_again_once_it_is_over() {
     let unknown = "/v1/admin/webhook-deliveries/01900000-0000-7000-8000-000000000000/resend";
     app.post(unknown, json!({})).token(&admin).send().await.problem(404, "not_found");
 }
+
+#[tokio::test]
+async fn a_disabled_endpoint_says_why_and_is_enabled_again() {
+    let app = App::start().await;
+    let admin = app.admin().await;
+    let made =
+        app.post(PATH, json!({ "url": "https://example.com/hook" })).token(&admin).send().await.expect(201);
+    assert_eq!(
+        (&made["failing_since"], &made["disabled_at"], &made["disabled_reason"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+    app.db
+        .execute(
+            "update webhook_endpoints set active = false, failing_since = '2026-01-01T00:00:00Z', failed_at = '2026-01-06T00:00:00Z',
+                 disabled_at = '2026-01-06T00:00:00Z', disabled_reason = 'every attempt failed for 5 days'",
+        )
+        .await;
+    let path = format!("{PATH}/{}", text(&made, "id"));
+    let shown = app.get(&path).token(&admin).send().await.expect(200);
+    assert_eq!(shown["active"].as_bool(), Some(false));
+    assert_eq!(
+        (text(&shown, "failing_since"), text(&shown, "disabled_at"), text(&shown, "disabled_reason")),
+        ("2026-01-01T00:00:00+00:00", "2026-01-06T00:00:00+00:00", "every attempt failed for 5 days")
+    );
+    // To describe it is not to enable it.
+    let described =
+        app.patch(&path, json!({ "description": "Warehouse" })).token(&admin).send().await.expect(200);
+    assert_eq!((&described["active"], &described["disabled_at"]), (&shown["active"], &shown["disabled_at"]));
+    let enabled = app.patch(&path, json!({ "active": true })).token(&admin).send().await.expect(200);
+    assert_eq!(enabled["active"].as_bool(), Some(true));
+    assert_eq!(
+        (&enabled["failing_since"], &enabled["disabled_at"], &enabled["disabled_reason"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+    app.post(&format!("{path}/test"), json!({})).token(&admin).send().await.expect(202);
+}

@@ -4,11 +4,13 @@ mod customer;
 mod order;
 mod product;
 mod stock;
+mod webhook;
 
 pub use customer::CustomerRegistered;
 pub use order::{OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced};
 pub use product::ProductUpdated;
 pub use stock::{StockDepleted, StockReplenished};
+pub use webhook::EndpointDisabled;
 
 use crate::{Event, events_lane::PipelineSpec};
 
@@ -21,6 +23,7 @@ pub const TOPICS: &[&str] = &[
     ProductUpdated::TOPIC,
     StockDepleted::TOPIC,
     StockReplenished::TOPIC,
+    EndpointDisabled::TOPIC,
 ];
 
 /// The search index.

@@ -15,6 +15,9 @@ pub struct RunCheckout {
 impl Job for RunCheckout {
     const KIND: &'static str = "checkout.run";
     const QUEUE: &'static str = queues::CHECKOUT;
+    // It names nothing in NEEDS: only a call to the gateway needs the gateway, and its handler waits when it gets there. Whoever
+    // holds the kind as a whole keeps stock beyond its deadline.
+    //
     // A buyer waits: the first retries come fast; 12 of them reach past a gateway outage of some minutes, after which
     // the reservation's deadline decides.
     const POLICY: Policy = Policy {

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use waybill_schema::system::outages::MAIL_SERVER;
 
 use crate::{Job, Policy, queues};
 
@@ -15,6 +16,8 @@ pub struct SendMail {
 impl Job for SendMail {
     const KIND: &'static str = "mail.send";
     const QUEUE: &'static str = queues::MAIL;
+    // Every mail needs it, from its first step.
+    const NEEDS: &'static [&'static str] = &[MAIL_SERVER];
     // Mail servers are away for hours: 15 attempts reach about eight of them.
     const POLICY: Policy = Policy {
         max_attempts: 15,

@@ -70,7 +70,7 @@ pub(super) fn judge(
     result: Result<JobResult, BoxDynError>,
 ) -> (&'static str, Option<Resolution>) {
     let resolution = match result {
-        Ok(Ok(Outcome::Finished(_))) => return ("done", None),
+        Ok(Ok(Outcome::Finished(finished))) => return (finished.0, None),
         Ok(Ok(Outcome::Done(result))) => return ("done", Some(Resolution::Over(End::Done(result)))),
         Ok(Ok(Outcome::Cancel(reason))) => {
             return ("cancelled", Some(Resolution::Over(End::Cancelled(Entry::new("cancelled", reason)))));

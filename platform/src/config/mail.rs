@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use url::Url;
@@ -16,6 +16,10 @@ pub struct MailConfig {
     pub dir: PathBuf,
     /// `smtp://user:password@host:port` (`smtps://` for TLS from the start); needed by the SMTP transport.
     pub smtp_url: Option<SecretString>,
+    /// Mails in a row that found no mail server, after which it counts as down.
+    pub breaker_failures: u32,
+    /// How long it rests before one mail may try.
+    pub breaker_open_for: Duration,
     /// The shop's page that proves an e-mail address, with `{token}` where the token goes.
     pub verify_email_url: Option<String>,
 }
@@ -39,6 +43,8 @@ impl MailConfig {
             from: section.parsed("from", "a sender such as \"Shop <shop@example.com>\"", sender),
             dir: PathBuf::from(section.text("dir")),
             smtp_url: section.optional_secret_url("smtp_url", &["smtp", "smtps"]),
+            breaker_failures: section.number("breaker_failures", 1..=1_000),
+            breaker_open_for: section.duration("breaker_open_for", "100ms"..="1h"),
             verify_email_url: section.optional_text("verify_email_url"),
         };
         let page = "mail.verify_email_url";

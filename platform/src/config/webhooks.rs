@@ -13,6 +13,8 @@ pub struct WebhooksConfig {
     pub timeout: Duration,
     /// Pauses between attempts: the first is after the first failure. The attempts end with the list.
     pub schedule: Vec<Duration>,
+    /// How long every attempt may fail before an endpoint is disabled; zero for never.
+    pub disable_after: Duration,
     /// Deliveries under way at a time to one receiver.
     pub max_per_endpoint: u16,
 }
@@ -25,6 +27,7 @@ impl WebhooksConfig {
             require_https: section.boolean("require_https"),
             timeout: section.duration("timeout", "100ms"..="1m"),
             schedule: section.durations("schedule", "0s"..="7d"),
+            disable_after: section.duration("disable_after", "0s"..="365d"),
             max_per_endpoint: section.number("max_per_endpoint", 1..=1_000),
         }
     }

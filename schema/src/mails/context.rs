@@ -12,7 +12,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{MailStatus, MailTemplate};
-use crate::{Conn, sql};
+use crate::{
+    Conn, sql,
+    system::outages::{MAIL_SERVER, Standing},
+};
 
 #[derive(QueryableByName)]
 struct Row {
@@ -28,6 +31,8 @@ struct Row {
     order: Option<Value>,
     #[diesel(sql_type = Nullable<Jsonb>)]
     person: Option<Value>,
+    #[diesel(sql_type = Nullable<Text>)]
+    server: Option<Standing>,
 }
 
 /// A mail with everything its template may speak of.
@@ -45,6 +50,8 @@ pub struct ToSend {
     pub order: Option<OrderContext>,
     /// The user's names.
     pub person: Option<PersonContext>,
+    /// How the mail server stands to the job.
+    pub server: Standing,
 }
 
 /// An order as a mail tells it.
@@ -102,8 +109,8 @@ pub struct PersonContext {
     pub last_name: String,
 }
 
-/// A mail and what it speaks of, in one query; none if there is no such mail.
-pub async fn to_send(conn: &mut Conn, id: Uuid) -> QueryResult<Option<ToSend>> {
+/// A mail and what it speaks of, for the job that sends it, in one query; none if there is no such mail.
+pub async fn to_send(conn: &mut Conn, id: Uuid, job_id: Uuid) -> QueryResult<Option<ToSend>> {
     // Amounts leave the database as text: as JSON numbers they would pass through floating point.
     let row: Option<Row> = sql(r#"select m.template, m.recipient, m.status, u.id as user_id,
                case when o.id is not null then jsonb_build_object(
@@ -117,12 +124,16 @@ pub async fn to_send(conn: &mut Conn, id: Uuid) -> QueryResult<Option<ToSend>> {
                                  'total', l.total::text) order by l.position), '[]')
                              from order_lines l where l.order_id = o.id)) end as "order",
                case when u.id is not null then jsonb_build_object(
-                   'first_name', u.first_name, 'last_name', u.last_name) end as person
+                   'first_name', u.first_name, 'last_name', u.last_name) end as person,
+               (select case when d.probe_id = $2 then 'probe' else 'down' end from dependencies d
+                where d.name = $3 and d.down_since is not null) as server
            from mails m
            left join orders o on o.id = (m.context->>'order_id')::uuid
            left join users u on u.id = coalesce((m.context->>'user_id')::uuid, o.customer_id)
            where m.id = $1"#)
     .bind::<SqlUuid, _>(id)
+    .bind::<SqlUuid, _>(job_id)
+    .bind::<Text, _>(MAIL_SERVER)
     .get_result(conn)
     .await
     .optional()?;
@@ -134,6 +145,7 @@ pub async fn to_send(conn: &mut Conn, id: Uuid) -> QueryResult<Option<ToSend>> {
             user_id: row.user_id,
             order: read(row.order)?,
             person: read(row.person)?,
+            server: row.server.unwrap_or(Standing::Up),
         })
     })
     .transpose()

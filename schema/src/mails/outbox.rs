@@ -49,6 +49,9 @@ pub struct Fresh {
     /// Whose trail it belongs to.
     #[diesel(sql_type = Nullable<SqlUuid>)]
     pub correlation_id: Option<Uuid>,
+    /// The person it is about: an order's customer, or for a guest the order itself.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub subject_id: Option<Uuid>,
 }
 
 /// Writes mails, except those whose dedupe key is taken; returns the new ones, each of which needs a job.
@@ -59,7 +62,7 @@ pub async fn insert(conn: &mut Conn, mails: &[NewMail]) -> QueryResult<Vec<Fresh
     sql("insert into mails (id, dedupe_key, template, recipient, correlation_id, context)
          select * from unnest($1, $2, $3, $4, $5, $6)
          on conflict (dedupe_key) do nothing
-         returning id, correlation_id")
+         returning id, correlation_id, (context ->> 'user_id')::uuid as subject_id")
     .bind::<Array<SqlUuid>, _>(mails.iter().map(|m| m.id).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(mails.iter().map(|m| m.dedupe_key.as_str()).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(mails.iter().map(|m| m.template.as_str()).collect::<Vec<_>>())
@@ -81,7 +84,8 @@ pub async fn insert_for_orders(conn: &mut Conn, mails: &[OrderMail]) -> QueryRes
          from unnest($1, $2, $3) as m(id, template, order_id)
          join orders o on o.id = m.order_id
          on conflict (dedupe_key) do nothing
-         returning id, correlation_id")
+         returning id, correlation_id,
+             (select coalesce(o.customer_id, o.id) from orders o where o.id = correlation_id) as subject_id")
     .bind::<Array<SqlUuid>, _>(mails.iter().map(|m| m.id).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(mails.iter().map(|m| m.template.as_str()).collect::<Vec<_>>())
     .bind::<Array<SqlUuid>, _>(mails.iter().map(|m| m.order_id).collect::<Vec<_>>())

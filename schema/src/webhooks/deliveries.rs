@@ -1,8 +1,13 @@
 //! Deliveries: one event to one endpoint, however many attempts that takes.
 
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use diesel::{
     OptionalExtension, QueryResult, QueryableByName,
-    sql_types::{Array, Bool, Bytea, Integer, Nullable, SmallInt, Text, Uuid as SqlUuid},
+    sql_types::{
+        Array, Bool, Bytea, Double, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+    },
 };
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
@@ -148,30 +153,73 @@ pub struct Attempt<'a> {
     pub outcome: DeliveryStatus,
     /// The receiver answered that it is gone for good: nothing more is sent to the endpoint.
     pub endpoint_gone: bool,
+    /// When it was made.
+    pub at: DateTime<Utc>,
+    /// How long every attempt may fail before the endpoint is disabled; zero for ever.
+    pub disable_after: Duration,
 }
 
-#[derive(QueryableByName)]
-struct Numbered {
+/// What was logged.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct Recorded {
+    /// The attempt's number, from 1.
     #[diesel(sql_type = Integer)]
-    attempts: i32,
+    pub attempts: i32,
+    /// The endpoint, if this disabled it.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub disabled_id: Option<Uuid>,
+    /// Since when it has failed every attempt.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub failing_since: Option<DateTime<Utc>>,
+    /// Why it was disabled.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub disabled_reason: Option<String>,
 }
 
-/// Logs an attempt and what it means for the delivery, in one statement; returns the attempt's number, from 1. A
+/// Logs an attempt and what it means for the delivery and its endpoint, in one statement; none if the endpoint was removed. A
 /// delivery that another attempt has completed stays delivered.
-pub async fn record(conn: &mut Conn, delivery_id: Uuid, attempt: &Attempt<'_>) -> QueryResult<Option<i32>> {
-    let row: Option<Numbered> = sql("with delivery as (
+///
+/// An endpoint is disabled once every attempt has failed for [`Attempt::disable_after`]. The count begins anew with a success,
+/// and after as long a silence: two failures a month apart say nothing of the time between. Its row is written once a minute
+/// at most while it fails, and not at all while it does not.
+pub async fn record(
+    conn: &mut Conn,
+    delivery_id: Uuid,
+    attempt: &Attempt<'_>,
+) -> QueryResult<Option<Recorded>> {
+    sql("with delivery as (
              update webhook_deliveries
              set attempts = attempts + 1,
                  status = case when status = 'delivered' then status else $6 end,
                  finished_at = case when status = 'delivered' then finished_at
                                     when $6 = 'queued' then null else now() end
              where id = $1 returning attempts, endpoint_id),
-         gone as (
-             update webhook_endpoints e set active = false, updated_at = now()
-             from delivery where e.id = delivery.endpoint_id and e.active and $7)
-         insert into webhook_attempts (delivery_id, attempt, status, duration_ms, body, error)
-         select $1, attempts, $2, $3, $4, $5 from delivery
-         returning attempt as attempts")
+         health as (
+             select e.id, $6 = 'delivered' as well, $7 as gone,
+                    e.failing_since is null or $9 > 0 and e.failed_at < $8 - $9 * interval '1 second' as anew,
+                    $9 > 0 and e.failing_since <= $8 - $9 * interval '1 second' as long
+             from delivery d join webhook_endpoints e on e.id = d.endpoint_id where e.active for no key update of e),
+         endpoint as (
+             update webhook_endpoints e
+             set failing_since = case when h.well then null when h.anew then $8 else e.failing_since end,
+                 failed_at = case when h.well then null else $8 end,
+                 active = h.well or not (h.gone or h.long and not h.anew),
+                 disabled_at = case when not h.well and (h.gone or h.long and not h.anew) then $8 end,
+                 disabled_reason = case when h.well then null
+                     when h.gone then 'the receiver answered 410: it is gone'
+                     when h.long and not h.anew then 'every attempt failed for ' || $10 end,
+                 updated_at = case when h.gone or h.long and not h.anew then now() else e.updated_at end
+             from health h
+             where e.id = h.id
+               and case when h.well then e.failing_since is not null
+                        else h.gone or h.anew or h.long or e.failed_at < $8 - interval '1 minute' end
+             returning e.id, e.active, e.failing_since, e.disabled_reason),
+         logged as (
+             insert into webhook_attempts (delivery_id, attempt, status, duration_ms, body, error)
+             select $1, attempts, $2, $3, $4, $5 from delivery
+             returning attempt)
+         select l.attempt as attempts, e.id as disabled_id, e.failing_since, e.disabled_reason
+         from logged l left join endpoint e on not e.active")
     .bind::<SqlUuid, _>(delivery_id)
     .bind::<Nullable<SmallInt>, _>(attempt.status)
     .bind::<Integer, _>(attempt.duration_ms)
@@ -179,10 +227,18 @@ pub async fn record(conn: &mut Conn, delivery_id: Uuid, attempt: &Attempt<'_>) -
     .bind::<Nullable<Text>, _>(attempt.error)
     .bind::<Text, _>(attempt.outcome)
     .bind::<Bool, _>(attempt.endpoint_gone)
+    .bind::<Timestamptz, _>(attempt.at)
+    .bind::<Double, _>(attempt.disable_after.as_secs_f64())
+    .bind::<Text, _>(days(attempt.disable_after))
     .get_result(conn)
     .await
-    .optional()?;
-    Ok(row.map(|row| row.attempts))
+    .optional()
+}
+
+/// For people: in days, or in hours below two.
+fn days(duration: Duration) -> String {
+    let hours = duration.as_secs() / 3_600;
+    if hours < 48 { format!("{hours} hours") } else { format!("{} days", hours / 24) }
 }
 
 /// Gives a delivery up without an attempt; `false` if it is over already.

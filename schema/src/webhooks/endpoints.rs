@@ -28,6 +28,15 @@ pub struct EndpointRow {
     /// Whether events are delivered.
     #[diesel(sql_type = Bool)]
     pub active: bool,
+    /// Since when every attempt has failed; none while all is well.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub failing_since: Option<DateTime<Utc>>,
+    /// When it was disabled because of that, or because it answered that it is gone.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub disabled_at: Option<DateTime<Utc>>,
+    /// Why.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub disabled_reason: Option<String>,
     /// Registered.
     #[diesel(sql_type = Timestamptz)]
     pub created_at: DateTime<Utc>,
@@ -67,7 +76,7 @@ pub struct DeliveryRow {
 
 macro_rules! columns {
     () => {
-        "id, url, description, event_types, active, created_at"
+        "id, url, description, event_types, active, failing_since, disabled_at, disabled_reason, created_at"
     };
 }
 
@@ -131,11 +140,15 @@ pub struct Change {
     pub active: Option<bool>,
 }
 
-/// Changes an endpoint.
+/// Changes an endpoint. To activate it is to forget what it was disabled for; at another URL its failures do not count.
 pub async fn update(conn: &mut Conn, id: Uuid, change: &Change) -> QueryResult<Option<EndpointRow>> {
     sql(concat!(
         "update webhook_endpoints set url = coalesce($2, url), description = coalesce($3, description),
-             event_types = coalesce($4, event_types), active = coalesce($5, active), updated_at = now()
+             event_types = coalesce($4, event_types), active = coalesce($5, active), updated_at = now(),
+             failing_since = case when $5 or $2 <> url then null else failing_since end,
+             failed_at = case when $5 or $2 <> url then null else failed_at end,
+             disabled_at = case when $5 then null else disabled_at end,
+             disabled_reason = case when $5 then null else disabled_reason end
          where id = $1 returning ",
         columns!()
     ))
@@ -177,13 +190,25 @@ pub async fn deliveries(
     .await
 }
 
-/// Puts a finished delivery back to `queued`, so that a job may deliver it again; `false` if it is queued or unknown.
-pub async fn requeue(conn: &mut Conn, delivery_id: Uuid) -> QueryResult<bool> {
-    let requeued = sql(
-        "update webhook_deliveries set status = 'queued', finished_at = null where id = $1 and status <> 'queued'",
-    )
+/// A delivery that is to be made again.
+#[derive(Debug, Clone, Copy, QueryableByName)]
+pub struct Requeued {
+    /// Whose trail it belongs to.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub correlation_id: Option<Uuid>,
+    /// The person it is about, if it is about an order: its customer, or for a guest the order itself.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub subject_id: Option<Uuid>,
+}
+
+/// Puts a finished delivery back to `queued`, so that a job may deliver it again; none if it is queued or unknown.
+pub async fn requeue(conn: &mut Conn, delivery_id: Uuid) -> QueryResult<Option<Requeued>> {
+    sql("update webhook_deliveries d set status = 'queued', finished_at = null
+         where id = $1 and status <> 'queued'
+         returning correlation_id,
+             (select coalesce(o.customer_id, o.id) from orders o where o.id = d.correlation_id) as subject_id")
     .bind::<SqlUuid, _>(delivery_id)
-    .execute(conn)
-    .await?;
-    Ok(requeued == 1)
+    .get_result(conn)
+    .await
+    .optional()
 }

@@ -3,6 +3,8 @@
 
 mod api;
 mod consumers;
+mod dependencies;
+mod erasure;
 mod gateway;
 mod imports;
 mod journey;

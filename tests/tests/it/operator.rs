@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use waybill_tests::{Plan, System, process::binary, until};
 
-struct Operator {
+pub(crate) struct Operator {
     settings: BTreeMap<String, String>,
 }
 
@@ -18,7 +18,7 @@ struct Told {
 }
 
 impl Operator {
-    async fn of(system: &System, scopes: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) async fn of(system: &System, scopes: &[&str]) -> anyhow::Result<Self> {
         let body = serde_json::json!({ "name": "operator", "scopes": scopes });
         let (_, key) = system.admin.post("/v1/admin/api-keys", &body).await?;
         let url = format!("http://{}", system.api.address);
@@ -45,7 +45,7 @@ impl Operator {
     }
 
     /// What it prints, if all is well.
-    async fn well(&self, line: &str) -> anyhow::Result<String> {
+    pub(crate) async fn well(&self, line: &str) -> anyhow::Result<String> {
         let told = self.run(line).await?;
         ensure!(told.code == 0, "{line}: {} {}{}", told.code, told.out, told.errors);
         Ok(told.out)

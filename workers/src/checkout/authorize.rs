@@ -105,7 +105,7 @@ impl Run<'_> {
             .order
             .effect(key)
             .ok_or_else(|| Failure::permanent(format!("the effect {key} was never announced")))?;
-        pursue::pursue(gateway, self.cx, effect, request, announced).await
+        pursue::pursue(gateway, self.caller(), effect, request, announced).await
     }
 
     fn new_capture(&self, payment: &SagaPayment, authorization_ref: &str) -> NewEffect {

@@ -37,7 +37,7 @@ impl Run<'_> {
     async fn capture_or_expire(&mut self, payment: &SagaPayment, key: &str) -> Result<Next, Failure> {
         let sent = self.order.effect(key).filter(|effect| matches!(effect.standing(), Standing::Unknown(_)));
         if let Some(effect) = sent {
-            let asked = pursue::ask(self.gateway(payment)?, self.cx, effect, Operation::Capture).await;
+            let asked = pursue::ask(self.gateway(payment)?, self.caller(), effect, Operation::Capture).await;
             if let Asked::Answer { answer: answer @ Answer::Succeeded { .. }, calls } = asked {
                 return self.captured(payment, key, answer, calls).await;
             }

@@ -52,7 +52,7 @@ impl Run<'_> {
             self.announce(Some(effect));
         }
         match self.pursue(payment, &key, &request).await? {
-            Pursuit::Open { why, .. } => Ok(self.ask_again(&key, &why)),
+            Pursuit::Open { why, .. } => self.ask_again(&key, &why).await,
             Pursuit::Settled(answer) => for_a_person(&request, &answer),
             Pursuit::Answered { answer, calls } => {
                 self.sent_back(payment, &key, &request, &answer, &calls).await
@@ -114,7 +114,7 @@ impl Run<'_> {
         let Some(effect) = self.order.effect(&key) else {
             return Err(Failure::permanent("the payment was captured by somebody else"));
         };
-        match pursue::ask(self.gateway(payment)?, self.cx, effect, Operation::Capture).await {
+        match pursue::ask(self.gateway(payment)?, self.caller(), effect, Operation::Capture).await {
             Asked::Answer { answer: Answer::Succeeded { reference, .. }, .. } => Ok(reference),
             Asked::InVain { error, .. } => Err(error.into()),
             _ => Err(Failure::permanent("the payment was captured by somebody else")),

@@ -31,7 +31,7 @@ impl Run<'_> {
         let gateway = self.gateway(payment)?;
         let patience = gateway.timeout();
         fail_point!("checkout.before_resolve");
-        match pursue::ask(gateway, self.cx, effect, operation).await {
+        match pursue::ask(gateway, self.caller(), effect, operation).await {
             Asked::Answer { answer, calls } => {
                 self.settle(payment, effect, operation, answer, Some(&calls)).await
             }
@@ -49,14 +49,14 @@ impl Run<'_> {
             }
             Asked::InVain { error, calls } => {
                 pursue::replace_last(self.cx, &effect.key, &calls).await?;
-                Ok(self.ask_again(&effect.key, &error.to_string()))
+                self.ask_again(&effect.key, &error.to_string()).await
             }
         }
     }
 
     /// On the way back nothing is held any more but the gateway's answer: it is waited for as long as it takes.
-    pub(super) fn ask_again(&self, key: &str, why: &str) -> Next {
-        Next::End(Outcome::Snooze { after: self.retry_delay(key), reason: format!("gateway: {why}") })
+    pub(super) async fn ask_again(&self, key: &str, why: &str) -> Result<Next, Failure> {
+        self.wait_or_snooze(self.retry_delay(key), why).await
     }
 
     /// Writes the answer, and what it makes of the payment.

@@ -6,10 +6,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use waybill_jobs::{Failure, JobContext, JobResult, Outcome, kinds::RunCheckout};
 use waybill_schema::CheckoutStep;
 use waybill_schema::orders::saga::{self, Mover, ReasonCode, SagaOrder};
+use waybill_schema::system::outages::Standing;
 
 use super::CheckoutDeps;
 use super::advance::Next;
 use crate::fail_point;
+use crate::outages::Caller;
 
 /// How often one attempt reads the order anew. Every read but the first is due to a lost race or to a step of the way back,
 /// of which there are at most six.
@@ -31,14 +33,22 @@ pub(super) async fn run(deps: &CheckoutDeps, job: &RunCheckout, cx: &JobContext)
         let read_at = Instant::now();
         let order = {
             let mut conn = cx.pool.get().await?;
-            saga::load(&mut conn, job.order_id).await?
+            saga::load(&mut conn, job.order_id, cx.id).await?
         };
         let Some(order) = order else {
             return Ok(Outcome::Discard(format!("there is no order {}", job.order_id)));
         };
         fail_point!("checkout.loaded");
         let mut run = Run { deps, cx, order, announced: None, read_at };
-        if let Some(outcome) = run.walk().await? {
+        let walked = run.walk().await;
+        if run.order.gateway == Standing::Probe
+            && !matches!(walked, Ok(None))
+            && let Some(payment) = &run.order.payment
+            && let Ok(gateway) = run.gateway(payment)
+        {
+            gateway.dependency().over(cx).await;
+        }
+        if let Some(outcome) = walked? {
             return Ok(outcome);
         }
         // Somebody else moved the order, or the job is no longer ours: then this says so and ends the attempt.
@@ -70,6 +80,11 @@ impl Run<'_> {
                 Next::End(outcome) => return Ok(Some(outcome)),
             }
         }
+    }
+
+    /// This run, to the payment's gateway.
+    pub(super) fn caller(&self) -> Caller<'_> {
+        Caller { cx: self.cx, standing: self.order.gateway, asked: self.read_at }
     }
 
     /// After this attempt the job would be a dead letter with stock in its hands.

@@ -34,7 +34,19 @@ impl Run<'_> {
             let left = (until - self.now()).to_std().unwrap_or_default();
             after = after.min(left + Duration::from_millis(50));
         }
-        Ok(Next::End(Outcome::Snooze { after, reason: format!("gateway: {why}") }))
+        self.wait_or_snooze(after, why).await
+    }
+
+    /// Ends the attempt. While the gateway is down the job is held, and comes back when that is up, when it is its turn to try,
+    /// or when its deadline has passed (`housekeeping.expire_checkouts`); else it comes back after a while.
+    pub(super) async fn wait_or_snooze(&self, after: Duration, why: &str) -> Result<Next, Failure> {
+        let reason = format!("gateway: {why}");
+        if let Some(payment) = &self.order.payment
+            && let Some(waits) = self.gateway(payment)?.dependency().wait(self.cx, &reason).await?
+        {
+            return Ok(Next::End(Outcome::Finished(waits)));
+        }
+        Ok(Next::End(Outcome::Snooze { after, reason }))
     }
 
     /// Doubles with every call that was made for the effect, with a jitter of a quarter either way.

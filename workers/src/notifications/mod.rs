@@ -16,7 +16,12 @@ use waybill_jobs::Registry;
 pub use pipeline::Notifications;
 pub use send::Mailer;
 
-use crate::{Services, StartError};
+use waybill_schema::system::outages::MAIL_SERVER;
+
+use crate::{
+    Services, StartError,
+    outages::{BreakerSettings, Dependency},
+};
 
 /// Adds this folder's handlers.
 pub fn register(registry: Registry, services: &Services) -> Result<Registry, StartError> {
@@ -26,7 +31,9 @@ pub fn register(registry: Registry, services: &Services) -> Result<Registry, Sta
 
 fn mailer(services: &Services) -> Result<Mailer, StartError> {
     let config = &services.config.mail;
+    let breaker = BreakerSettings { failures: config.breaker_failures, open_for: config.breaker_open_for };
     Ok(Mailer {
+        server: Dependency::new(MAIL_SERVER, breaker, transport::TIMEOUT),
         templates: templates::Templates::new().map_err(|error| StartError::Mail(error.to_string()))?,
         transport: transport::Transport::new(config).map_err(StartError::Mail)?,
         from: config.from.parse().map_err(|_| StartError::Mail("mail.from is no sender".to_owned()))?,

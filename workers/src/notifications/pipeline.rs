@@ -45,6 +45,7 @@ impl Pipeline for Notifications {
                 let fresh = fresh.iter().find(|fresh| fresh.id == mail.id)?;
                 let options = Enqueue {
                     correlation_id: fresh.correlation_id,
+                    subject_id: fresh.subject_id,
                     causation_id: Some(event.id),
                     traceparent: event.traceparent.clone(),
                     ..Enqueue::default()

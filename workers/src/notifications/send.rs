@@ -5,7 +5,7 @@
 //! sent is never sent again. The record is a statement of its own rather than part of the job's completion: it is true
 //! from that moment, whatever becomes of the job, and completions can then be written in batches.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{Duration, Utc};
@@ -26,6 +26,7 @@ use super::{
     transport::{SendError, Transport},
     view::{Verification, View, date},
 };
+use crate::outages::{Caller, Dependency};
 
 /// How long a link to prove an address works, in hours.
 const VERIFICATION_HOURS: i64 = 48;
@@ -34,6 +35,8 @@ const VERIFICATION_HOURS: i64 = 48;
 pub struct Mailer {
     pub(super) templates: Templates,
     pub(super) transport: Transport,
+    /// The mail server; the folder of the file transport counts as one that always answers.
+    pub(super) server: Dependency,
     pub(super) from: Mailbox,
     /// A page of the shop, with `{token}` where the token goes.
     pub(super) verify_email_url: Option<String>,
@@ -42,8 +45,9 @@ pub struct Mailer {
 impl Mailer {
     /// Runs one attempt.
     pub async fn run(self: Arc<Self>, job: SendMail, context: JobContext) -> JobResult {
+        let asked = Instant::now();
         let mut conn = context.pool.get().await?;
-        let Some(mail) = mails::to_send(&mut conn, job.mail_id).await? else {
+        let Some(mail) = mails::to_send(&mut conn, job.mail_id, context.id).await? else {
             return Ok(Outcome::Discard("there is no such mail".to_owned()));
         };
         if mail.status == MailStatus::Sent {
@@ -75,7 +79,18 @@ impl Mailer {
         let subject = rendered.subject.clone();
         let message = message(&self.from, recipient, &id, rendered)
             .map_err(|error| Failure::permanent(format!("message: {error}")))?;
+        let caller = Caller { cx: &context, standing: mail.server, asked };
+        let Ok(leave) = self.server.enter(caller).await else { return self.wait(&context).await };
         let sent = self.transport.send(job.mail_id, message).await;
+        match &sent {
+            Err(SendError::Away(why)) => leave.failed(why).await,
+            _ => leave.answered().await,
+        }
+        if let Err(SendError::Away(why)) = &sent
+            && let Some(waits) = self.server.wait(&context, why).await?
+        {
+            return Ok(Outcome::Finished(waits));
+        }
 
         let mut conn = context.pool.get().await?;
         match sent {
@@ -94,6 +109,15 @@ impl Mailer {
                 Err(error.into())
             }
         }
+    }
+
+    /// While the server is down the job is held; should it be up again by now, a moment is enough.
+    async fn wait(&self, context: &JobContext) -> JobResult {
+        let reason = "the mail server is down".to_owned();
+        Ok(match self.server.wait(context, &reason).await? {
+            Some(waits) => Outcome::Finished(waits),
+            None => Outcome::Snooze { after: std::time::Duration::from_secs(1), reason },
+        })
     }
 
     async fn refuse(&self, conn: &mut Conn, mail_id: Uuid, reason: &str) -> JobResult {

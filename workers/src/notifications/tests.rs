@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod away;
+
 use std::sync::Arc;
 
 use chrono::Utc;

@@ -12,9 +12,12 @@ use uuid::Uuid;
 use waybill_platform::config::{MailConfig, MailTransport};
 
 /// Below the job's own timeout of 60 s, so that the mail server gets the blame that it deserves.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections kept to the mail server; common servers allow 10 to 50 from one host.
 const CONNECTIONS: u32 = 10;
+
+/// Answers that are about us rather than about the mail.
+const ABOUT_US: [u16; 4] = [530, 534, 535, 538];
 
 /// Why a mail did not go out.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +25,10 @@ pub enum SendError {
     /// The mail server will never take this mail.
     #[error("refused for good by the mail server: {0}")]
     Refused(String),
-    /// Not now.
+    /// It does not answer, or serves nobody now: another mail would fare no better.
+    #[error("mail server: {0}")]
+    Away(String),
+    /// It serves, but will not take this mail now.
     #[error("mail server: {0}")]
     Later(String),
     /// The folder cannot be written.
@@ -71,6 +77,7 @@ impl Transport {
             Self::Smtp(transport) => match transport.send(message).await {
                 Ok(_) => Ok(()),
                 Err(error) if is_final(&error) => Err(SendError::Refused(describe(&error))),
+                Err(error) if is_away(&error) => Err(SendError::Away(describe(&error))),
                 Err(error) => Err(SendError::Later(describe(&error))),
             },
         }
@@ -96,8 +103,13 @@ fn with_tls(text: &str) -> Result<Url, String> {
 /// 5xx, except those about us rather than about the mail: a wrong password (534, 535, 538, 530) is put right by
 /// somebody, and the mail can still go.
 fn is_final(error: &smtp::Error) -> bool {
-    const ABOUT_US: [u16; 4] = [530, 534, 535, 538];
     error.is_permanent() && error.status().is_some_and(|code| !ABOUT_US.contains(&u16::from(code)))
+}
+
+/// No answer at all, 421 (closing down), or something about us.
+fn is_away(error: &smtp::Error) -> bool {
+    let code = error.status().map(u16::from);
+    code.is_none_or(|code| code == 421 || ABOUT_US.contains(&code))
 }
 
 /// The server's code and what failed; its text may repeat the recipient's address, which does not belong into logs.

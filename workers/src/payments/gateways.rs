@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use waybill_platform::config::PaymentsConfig;
+use waybill_schema::system::outages;
 
-use super::breaker::{Breaker, BreakerSettings};
 use super::gateway::{Answer, EventError, Fact, Gateway, GatewayError, Operation, Request};
 use super::sandbox::Sandbox;
+use crate::outages::{BreakerSettings, Caller, Dependency};
+
+/// The name of a question in metrics.
+const LOOKUP: &str = "lookup";
 
 /// Why a gateway cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -25,11 +29,11 @@ pub struct Gateways {
     by_name: BTreeMap<&'static str, GatewayHandle>,
 }
 
-/// One gateway. Calls through it are timed, counted, and refused while its breaker is open.
+/// One gateway. Calls through it are timed, counted, and refused while it is down, to all but the job that tries.
 #[derive(Clone)]
 pub struct GatewayHandle {
     gateway: Arc<dyn Gateway>,
-    breaker: Breaker,
+    dependency: Dependency,
     timeout: Duration,
 }
 
@@ -47,7 +51,8 @@ impl Gateways {
     #[must_use]
     pub fn with(mut self, gateway: impl Gateway, breaker: BreakerSettings, timeout: Duration) -> Self {
         let name = gateway.name();
-        let handle = GatewayHandle { gateway: Arc::new(gateway), breaker: Breaker::new(breaker), timeout };
+        let dependency = Dependency::new(outages::gateway(name), breaker, timeout);
+        let handle = GatewayHandle { gateway: Arc::new(gateway), dependency, timeout };
         self.by_name.insert(name, handle);
         self
     }
@@ -60,7 +65,12 @@ impl Gateways {
 
 impl GatewayHandle {
     /// Asks for an effect under an idempotency key.
-    pub async fn call(&self, key: &str, request: &Request) -> Result<Answer, GatewayError> {
+    pub async fn call(
+        &self,
+        caller: Caller<'_>,
+        key: &str,
+        request: &Request,
+    ) -> Result<Answer, GatewayError> {
         let gateway = &self.gateway;
         let call = async {
             match request {
@@ -70,17 +80,27 @@ impl GatewayHandle {
                 Request::Refund(request) => gateway.refund(key, request).await,
             }
         };
-        self.guarded(request.operation().as_str(), call).await
+        self.guarded(caller, request.operation().as_str(), call).await
     }
 
     /// Asks what became of the request with this key.
-    pub async fn lookup(&self, key: &str, operation: Operation) -> Result<Option<Answer>, GatewayError> {
-        self.guarded("lookup", self.gateway.lookup(key, operation)).await
+    pub async fn lookup(
+        &self,
+        caller: Caller<'_>,
+        key: &str,
+        operation: Operation,
+    ) -> Result<Option<Answer>, GatewayError> {
+        self.guarded(caller, LOOKUP, self.gateway.lookup(key, operation)).await
     }
 
     /// Reads one of its webhooks.
     pub fn read_event(&self, payload: &Value) -> Result<Fact, EventError> {
         self.gateway.read_event(payload)
+    }
+
+    /// As what jobs wait for while it is down.
+    pub const fn dependency(&self) -> &Dependency {
+        &self.dependency
     }
 
     /// After this long without an answer a request is either decided or will not be.
@@ -90,13 +110,14 @@ impl GatewayHandle {
 
     async fn guarded<T: Labelled>(
         &self,
+        caller: Caller<'_>,
         operation: &'static str,
         call: impl Future<Output = Result<T, GatewayError>>,
     ) -> Result<T, GatewayError> {
         let name = self.gateway.name();
-        let permit = self.breaker.admit().map_err(|retry_after| {
+        let leave = self.dependency.enter(caller).await.map_err(|retry_after| {
             count(name, operation, "refused_by_breaker");
-            let message = "the circuit breaker is open".to_owned();
+            let message = "it is down, and others try whether it is up again".to_owned();
             GatewayError::Unavailable { message, retry_after: Some(retry_after) }
         })?;
         let began = Instant::now();
@@ -105,9 +126,11 @@ impl GatewayHandle {
             Err(_) => Err(GatewayError::Unknown(format!("nothing within {:?}", self.timeout))),
         };
         match &result {
+            Ok(_) if operation == LOOKUP => leave.heard(),
+            Ok(_) => leave.answered().await,
             // One that asks to be left alone is alive.
-            Ok(_) | Err(GatewayError::Unavailable { retry_after: Some(_), .. }) => permit.succeeded(),
-            Err(_) => permit.failed(),
+            Err(GatewayError::Unavailable { retry_after: Some(rest), .. }) => leave.busy(*rest).await,
+            Err(error) => leave.failed(&error.to_string()).await,
         }
         let outcome = match &result {
             Ok(answer) => answer.label(),
@@ -118,7 +141,7 @@ impl GatewayHandle {
         metrics::histogram!("waybill_gateway_request_seconds", "gateway" => name, "operation" => operation)
             .record(began.elapsed());
         metrics::gauge!("waybill_gateway_breaker_open", "gateway" => name)
-            .set(f64::from(u8::from(self.breaker.is_open())));
+            .set(f64::from(u8::from(self.dependency.is_open())));
         if let Err(error) = &result {
             tracing::warn!(gateway = name, operation, %error, "gateway call without an answer");
         }

@@ -8,6 +8,7 @@ use waybill_jobs::{Failure, JobContext, Outcome};
 use waybill_schema::Conn;
 use waybill_schema::effects::{self, EffectState, void_key};
 use waybill_schema::payments::{Payment, facts};
+use waybill_schema::system::outages::Standing;
 
 use super::gateway::{Answer, Fact, Request, Void};
 use super::gateways::GatewayHandle;
@@ -32,14 +33,23 @@ pub(super) async fn let_go(
         })
         .await?;
     let effect = effects::find(&mut conn, &key).await?;
+    let caller = gateway.dependency().caller(&mut conn, cx).await?;
     drop(conn);
     let effect = effect.ok_or_else(|| Failure::retryable(format!("the effect {key} is gone")))?;
-    let (answer, calls) = match pursue::pursue(gateway, cx, &effect, &request, announced).await? {
+    let pursuit = pursue::pursue(gateway, caller, &effect, &request, announced).await;
+    if caller.standing == Standing::Probe {
+        gateway.dependency().over(cx).await;
+    }
+    let (answer, calls) = match pursuit? {
         Pursuit::Answered { answer, calls } => (answer, calls),
         Pursuit::Settled(answer) => (answer, Vec::new()),
         Pursuit::Open { why, retry_after } => {
+            let reason = format!("gateway: {why}");
+            if let Some(waits) = gateway.dependency().wait(cx, &reason).await? {
+                return Ok(Some(Outcome::Finished(waits)));
+            }
             let after = retry_after.unwrap_or_default().max(Duration::from_secs(5));
-            return Ok(Some(Outcome::Snooze { after, reason: format!("gateway: {why}") }));
+            return Ok(Some(Outcome::Snooze { after, reason }));
         }
     };
     let done = matches!(answer, Answer::Succeeded { .. });

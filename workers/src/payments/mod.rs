@@ -3,7 +3,6 @@
 //! A gateway is never asked to do a thing twice. [`pursue`] brings an effect of the ledger to its answer: it calls with
 //! the effect's key, and when an answer is lost it asks what became of the key.
 
-mod breaker;
 mod gateway;
 mod gateway_event;
 mod gateways;
@@ -15,13 +14,14 @@ use std::sync::Arc;
 
 use waybill_jobs::{JobContext, Registry, kinds::HandleGatewayEvent};
 
-pub use breaker::{Breaker, BreakerSettings};
 pub use gateway::{
     ALREADY_CAPTURED, Answer, Authorize, Capture, EventError, Fact, FactKind, Gateway, GatewayError,
     Operation, Refund, Request, Void,
 };
 pub use gateways::{GatewayHandle, Gateways, GatewaysError};
 pub use sandbox::Sandbox;
+
+pub use crate::outages::BreakerSettings;
 
 /// What the handlers here need.
 #[derive(Clone)]

@@ -14,6 +14,7 @@ use waybill_schema::effects::{self, Ask, Call, CallOutcome, Effect, NewEffect, S
 use super::gateway::{Answer, GatewayError, Operation, Request};
 use super::gateways::GatewayHandle;
 use crate::fail_point;
+use crate::outages::Caller;
 
 /// How a pursuit ended.
 #[derive(Debug)]
@@ -63,17 +64,18 @@ pub fn new_effect(
 /// nobody can have called before.
 pub async fn pursue(
     gateway: &GatewayHandle,
-    cx: &JobContext,
+    caller: Caller<'_>,
     effect: &Effect,
     request: &Request,
     fresh: bool,
 ) -> Result<Pursuit, Failure> {
+    let cx = caller.cx;
     let operation = request.operation();
     if !fresh {
         match effect.standing() {
             Standing::Settled => return settled(effect),
             Standing::Untried => append(cx, &effect.key, &[about_to_send(cx)]).await?,
-            Standing::Unknown(_) => match ask(gateway, cx, effect, operation).await {
+            Standing::Unknown(_) => match ask(gateway, caller, effect, operation).await {
                 Asked::Answer { answer, calls } => return Ok(Pursuit::Answered { answer, calls }),
                 Asked::NotFound { mut calls } => {
                     calls.push(about_to_send(cx));
@@ -86,7 +88,7 @@ pub async fn pursue(
             },
         }
     }
-    call(gateway, cx, effect, request).await
+    call(gateway, caller, effect, request).await
 }
 
 /// What asking gave. `calls` replace the ledger's last entry.
@@ -113,7 +115,12 @@ pub enum Asked {
 }
 
 /// Asks what became of an effect that an earlier run left without an answer.
-pub async fn ask(gateway: &GatewayHandle, cx: &JobContext, effect: &Effect, operation: Operation) -> Asked {
+pub async fn ask(
+    gateway: &GatewayHandle,
+    caller: Caller<'_>,
+    effect: &Effect,
+    operation: Operation,
+) -> Asked {
     let calls = effect
         .calls
         .last()
@@ -123,18 +130,19 @@ pub async fn ask(gateway: &GatewayHandle, cx: &JobContext, effect: &Effect, oper
         })
         .into_iter()
         .collect();
-    ask_after(gateway, cx, &effect.key, operation, calls).await
+    ask_after(gateway, caller, &effect.key, operation, calls).await
 }
 
 async fn ask_after(
     gateway: &GatewayHandle,
-    cx: &JobContext,
+    caller: Caller<'_>,
     key: &str,
     operation: Operation,
     mut calls: Vec<Call>,
 ) -> Asked {
+    let cx = caller.cx;
     let (asked, began) = (Call::new(Ask::Lookup, CallOutcome::Unknown).by(cx.id, cx.attempt), Instant::now());
-    let found = gateway.lookup(key, operation).await;
+    let found = gateway.lookup(caller, key, operation).await;
     let outcome = match &found {
         Ok(Some(answer)) => outcome_of(answer),
         Ok(None) => CallOutcome::NotFound,
@@ -152,10 +160,11 @@ async fn ask_after(
 /// Calls; the ledger's last entry says so already. A lost answer is asked for at once.
 async fn call(
     gateway: &GatewayHandle,
-    cx: &JobContext,
+    caller: Caller<'_>,
     effect: &Effect,
     request: &Request,
 ) -> Result<Pursuit, Failure> {
+    let cx = caller.cx;
     // Who is told to stop may have lost the job: it must not touch money any more.
     if cx.cancelled.is_cancelled() {
         return Err(Failure::retryable("stopped before a call to the gateway"));
@@ -163,7 +172,7 @@ async fn call(
     let operation = request.operation();
     fail_point!("before_{}_call", operation.as_str());
     let (sent, began) = (about_to_send(cx), Instant::now());
-    let result = gateway.call(&effect.key, request).await;
+    let result = gateway.call(caller, &effect.key, request).await;
     fail_point!("after_{}_call", operation.as_str());
     let ms = Some(ms(began));
     match result {
@@ -179,7 +188,7 @@ async fn call(
         }
         Err(error) => {
             let lost = Call { outcome: CallOutcome::Unknown, ms, error: Some(error.to_string()), ..sent };
-            match ask_after(gateway, cx, &effect.key, operation, vec![lost]).await {
+            match ask_after(gateway, caller, &effect.key, operation, vec![lost]).await {
                 Asked::Answer { answer, calls } => Ok(Pursuit::Answered { answer, calls }),
                 Asked::NotFound { calls } | Asked::InVain { calls, .. } => {
                     replace_last(cx, &effect.key, &calls).await?;

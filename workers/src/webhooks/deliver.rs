@@ -5,15 +5,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
+use diesel_async::AsyncConnection;
 use reqwest::StatusCode;
 use secrecy::ExposeSecret;
 use serde_json::json;
-use waybill_jobs::{Failure, JobContext, JobResult, Outcome, kinds::DeliverWebhook};
+use waybill_jobs::{
+    Failure, JobContext, JobResult, Outcome, emit, events::EndpointDisabled, kinds::DeliverWebhook,
+};
 use waybill_platform::{signature::SigningKey, vault::Vault};
-use waybill_schema::webhooks::{
-    deliveries::{self, Attempt, DeliveryStatus, Due},
-    secret_purpose,
+use waybill_schema::{
+    Conn,
+    webhooks::{
+        deliveries::{self, Attempt, DeliveryStatus, Due, Recorded},
+        secret_purpose,
+    },
 };
 
 use super::{
@@ -32,6 +38,10 @@ pub struct Deliverer {
     pub(super) vault: Vault,
     pub(super) limits: Limits,
     pub(super) schedule: Vec<Duration>,
+    /// How long every attempt may fail before an endpoint is disabled; zero for ever.
+    pub(super) disable_after: Duration,
+    /// What time it is.
+    pub(super) clock: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
 }
 
 impl Deliverer {
@@ -83,7 +93,7 @@ impl Deliverer {
             .ok()
             .and_then(|text| SigningKey::parse(text).ok())
             .ok_or_else(|| Failure::permanent("the endpoint's secret is no signing key"))?;
-        let (id, timestamp) = (due.event_id.to_string(), Utc::now().timestamp());
+        let (id, timestamp) = (due.event_id.to_string(), (self.clock)().timestamp());
         let signature = key.sign(&id, timestamp, due.body.as_bytes());
         let request = Request { id, timestamp, signature, body: &due.body };
         Ok(self.receivers.post(&due.url, request).await)
@@ -131,11 +141,39 @@ impl Deliverer {
                 Next::Gone | Next::GivenUp(_) => DeliveryStatus::Failed,
             },
             endpoint_gone: matches!(next, Next::Gone),
+            at: (self.clock)(),
+            disable_after: self.disable_after,
         };
         let mut conn = context.pool.get().await?;
-        deliveries::record(&mut conn, job.delivery_id, &attempt).await?;
+        if matches!(next, Next::Delivered(_)) {
+            deliveries::record(&mut conn, job.delivery_id, &attempt).await?;
+            return Ok(());
+        }
+        let disabled = (*conn)
+            .transaction(async |conn: &mut Conn| {
+                let recorded = deliveries::record(conn, job.delivery_id, &attempt).await?;
+                let Some(disabled) = recorded.and_then(|recorded| disabled(recorded, &attempt)) else {
+                    return Ok(None);
+                };
+                emit(conn, &disabled, Some(context.id)).await?;
+                Ok::<_, Failure>(Some(disabled))
+            })
+            .await?;
+        if let Some(EndpointDisabled { endpoint_id, reason, .. }) = disabled {
+            metrics::counter!("waybill_webhook_endpoints_disabled_total").increment(1);
+            tracing::error!(%endpoint_id, reason, "a webhook endpoint was disabled");
+        }
         Ok(())
     }
+}
+
+fn disabled(recorded: Recorded, attempt: &Attempt<'_>) -> Option<EndpointDisabled> {
+    Some(EndpointDisabled {
+        endpoint_id: recorded.disabled_id?,
+        reason: recorded.disabled_reason.unwrap_or_default(),
+        failing_since: recorded.failing_since.filter(|_| !attempt.endpoint_gone),
+        disabled_at: attempt.at,
+    })
 }
 
 /// What an attempt means for the delivery.

@@ -11,6 +11,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use chrono::Utc;
 use waybill_jobs::Registry;
 
 pub use address::{Forbidden, Rules, is_public};
@@ -33,5 +34,7 @@ fn deliverer(services: &Services) -> Result<Deliverer, StartError> {
         vault: services.vault.clone(),
         limits: limits::Limits::new(config.max_per_endpoint),
         schedule: config.schedule.clone(),
+        disable_after: config.disable_after,
+        clock: Arc::new(Utc::now),
     })
 }

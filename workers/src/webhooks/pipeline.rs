@@ -5,7 +5,9 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 use waybill_jobs::{
-    Enqueue, EventEnvelope, Pipeline, PipelineError, enqueue_all, events::WEBHOOKS, kinds::DeliverWebhook,
+    Enqueue, Event, EventEnvelope, Pipeline, PipelineError, enqueue_all,
+    events::{OrderPlaced, WEBHOOKS},
+    kinds::DeliverWebhook,
 };
 use waybill_schema::{
     Conn, new_id,
@@ -24,6 +26,12 @@ struct Body<'a> {
     data: &'a Value,
     id: Uuid,
     version: i16,
+}
+
+/// The person an event is about: the customer it names, or for a guest's order the order itself.
+fn subject(event: &EventEnvelope) -> Option<Uuid> {
+    let customer = event.payload.get("customer_id").and_then(Value::as_str).and_then(|id| id.parse().ok());
+    customer.or_else(|| (event.aggregate == OrderPlaced::AGGREGATE).then_some(event.aggregate_id))
 }
 
 /// The body of an event's deliveries.
@@ -78,8 +86,11 @@ impl Pipeline for Webhooks {
         let jobs: Vec<(DeliverWebhook, Enqueue)> = fresh
             .iter()
             .map(|delivery| {
+                let event =
+                    wanted.iter().map(|(event, ..)| event).find(|event| event.id == delivery.event_id);
                 let options = Enqueue {
                     correlation_id: delivery.correlation_id,
+                    subject_id: event.and_then(|event| subject(event)),
                     causation_id: Some(delivery.event_id),
                     ..Enqueue::default()
                 };

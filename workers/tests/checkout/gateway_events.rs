@@ -10,6 +10,7 @@ use waybill_jobs::testing::Ran;
 use waybill_jobs::{enqueue, kinds::HandleGatewayEvent};
 use waybill_platform::Config;
 use waybill_schema::payments::gateway_events::{NewGatewayEvent, insert};
+use waybill_schema::system::controls;
 use waybill_workers::payments::{
     Answer, Authorize, Capture, EventError, Fact, Gateway, GatewayError, Operation, Refund, Sandbox, Void,
 };
@@ -213,9 +214,15 @@ async fn a_hold_that_comes_to_light_after_the_cancellation_is_let_go() {
     assert_eq!(world.seen(order).await.status, "cancelled");
     // The request arrives after all.
     let late = world.gateway.hold_behind_our_back(&order.to_string(), "2.50");
-    world.gateway.script(&[(On::Void, Fault::Lose)]);
+    let rest = std::time::Duration::from_hours(1);
+    controls::dependency_down(&mut *world.db.conn().await, "gateway.sandbox", rest, "").await.unwrap();
     let ran = tell(&world, "evt_1", "authorization.succeeded", authorization(order, &late)).await.unwrap();
-    assert_eq!(ran.outcome, "done");
+    assert_eq!(ran.outcome, "snoozed");
+    let held = "select count(*) as number from jobs where hold = 'needs:gateway.sandbox' and attempt = 0";
+    assert_eq!((world.number(held).await, world.gateway.calls(On::Void)), (1, 0));
+    controls::dependency_up(&mut *world.db.conn().await, "gateway.sandbox").await.unwrap();
+    world.gateway.script(&[(On::Void, Fault::Lose)]);
+    assert_eq!(world.run(ran.id).await.outcome, "done");
     assert_eq!(outcome(&world, "evt_1").await, "let_go");
     assert!(world.gateway.holds(&order.to_string())[0].voided);
     assert_eq!(world.seen(order).await.payment, "voided");

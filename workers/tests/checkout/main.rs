@@ -7,6 +7,7 @@ mod fake_gateway;
 mod fencing;
 mod gateway_events;
 mod gateway_trouble;
+mod held;
 mod housekeeping;
 mod journey;
 mod refusals;

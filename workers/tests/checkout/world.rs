@@ -94,6 +94,7 @@ pub struct Settings {
     pub reservation_ttl: Duration,
     pub stock_wait: Duration,
     pub gateway_timeout: Duration,
+    pub breaker: BreakerSettings,
 }
 
 impl Default for Settings {
@@ -102,6 +103,7 @@ impl Default for Settings {
             reservation_ttl: Duration::from_mins(10),
             stock_wait: Duration::from_secs(30),
             gateway_timeout: Duration::from_millis(100),
+            breaker: NO_BREAKER,
         }
     }
 }
@@ -118,7 +120,7 @@ impl World {
 
     /// With another gateway than the one in memory.
     pub async fn at(settings: Settings, gateway: impl Gateway, fake: FakeGateway) -> Self {
-        let gateways = Gateways::default().with(gateway, NO_BREAKER, settings.gateway_timeout);
+        let gateways = Gateways::default().with(gateway, settings.breaker, settings.gateway_timeout);
         let deps = CheckoutDeps {
             gateways: gateways.clone(),
             reservation_ttl: settings.reservation_ttl,

@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::effects::{Effect, ledger_json};
+use crate::system::outages::Standing;
 use crate::{CheckoutStep, Conn, Currency, Money, PaymentStatus, sql};
 
 /// An order as the saga sees it.
@@ -41,6 +42,8 @@ pub struct SagaOrder {
     pub now: DateTime<Utc>,
     /// Its newest payment.
     pub payment: Option<SagaPayment>,
+    /// How the payment's gateway stands to the job.
+    pub gateway: Standing,
     /// Its outside effects so far.
     pub effects: Vec<Effect>,
     /// Its lines.
@@ -140,12 +143,15 @@ struct Row {
     captured: Option<Decimal>,
     #[diesel(sql_type = Nullable<Numeric>)]
     refunded: Option<Decimal>,
+    #[diesel(sql_type = Nullable<Text>)]
+    gateway_standing: Option<Standing>,
     #[diesel(sql_type = Jsonb)]
     effects: Value,
 }
 
-/// Reads an order, its newest payment, its effects and its lines; none if there is no such order.
-pub async fn load(conn: &mut Conn, order_id: Uuid) -> QueryResult<Option<SagaOrder>> {
+/// Reads an order, its newest payment, its effects and its lines, for the job that carries it; none if there is no such
+/// order.
+pub async fn load(conn: &mut Conn, order_id: Uuid, job_id: Uuid) -> QueryResult<Option<SagaOrder>> {
     let conn: &Conn = conn;
     let (mut for_order, mut for_lines) = (conn, conn);
     let order = sql(
@@ -153,12 +159,15 @@ pub async fn load(conn: &mut Conn, order_id: Uuid) -> QueryResult<Option<SagaOrd
                 o.reserved_until, o.placed_at, o.updated_at, now() as now,
                 p.id as payment_id, p.gateway, p.method_token, p.amount, p.status as payment_status,
                 p.authorization_ref, p.capture_ref, p.captured, p.refunded,
+                (select case when d.probe_id = $2 then 'probe' else 'down' end from dependencies d
+                 where d.name = 'gateway.' || p.gateway and d.down_since is not null) as gateway_standing,
                 coalesce((select jsonb_agg(to_jsonb(e)) from effects e where e.correlation_id = o.id), '[]') as effects
          from orders o left join lateral (
              select * from payments where order_id = o.id order by created_at desc, id desc limit 1) p on true
          where o.id = $1",
     )
     .bind::<SqlUuid, _>(order_id)
+    .bind::<SqlUuid, _>(job_id)
     .get_result::<Row>(&mut for_order);
     let lines = sql("select variant_id, product_id, sku, name, quantity, unit_price, total
          from order_lines where order_id = $1 order by position")
@@ -206,6 +215,7 @@ impl Row {
             updated_at: self.updated_at,
             now: self.now,
             payment,
+            gateway: self.gateway_standing.unwrap_or(Standing::Up),
             effects: ledger_json::read(self.effects)?,
             lines,
         })

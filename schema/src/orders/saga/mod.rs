@@ -21,7 +21,7 @@ pub use authorized::{Authorized, authorized};
 pub use cancel::{Cancelled, cancel};
 pub use complete::{Completed, Completion, complete};
 pub use load::{SagaLine, SagaOrder, SagaPayment, load};
-pub use orphans::lock_orphans;
+pub use orphans::{Orphan, let_go_expired, lock_orphans};
 pub use reason::{ReasonCode, note};
 pub use reserve::{Reservation, Reserved, reserve};
 pub use turn_back::{PaymentRefused, TurnBack, turn_back};

@@ -21,8 +21,14 @@ pub struct Breaker {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Instant },
+    Closed {
+        failures: u32,
+    },
+    /// Since when the database says so too, if it does.
+    Open {
+        until: Instant,
+        recorded: Option<Instant>,
+    },
     Probing,
 }
 
@@ -51,7 +57,7 @@ impl Breaker {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let probe = match *state {
             State::Closed { .. } => false,
-            State::Open { until } => {
+            State::Open { until, .. } => {
                 let left = until.saturating_duration_since(now);
                 if !left.is_zero() {
                     return Err(left);
@@ -65,40 +71,85 @@ impl Breaker {
         Ok(Permit { breaker: self.clone(), probe, told: false })
     }
 
+    /// Leave to make the one call that tries, whatever this breaker thinks: the database has chosen who tries.
+    pub fn probe(&self) -> Permit {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Probing;
+        Permit { breaker: self.clone(), probe: true, told: false }
+    }
+
+    /// The database has what this breaker has found: from now on its word counts.
+    pub fn recorded(&self) {
+        self.recorded_at(Instant::now());
+    }
+
+    fn recorded_at(&self, now: Instant) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Open { recorded, .. } = &mut *state {
+            recorded.get_or_insert(now);
+        }
+    }
+
+    /// The database was asked at `asked`, and says that all is well: another worker's call was answered, or an operator says
+    /// so. Believed if it has been told of our failures before it was asked.
+    pub fn all_is_well(&self, asked: Instant) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Open { recorded: Some(recorded), .. } = *state
+            && recorded < asked
+        {
+            *state = State::Closed { failures: 0 };
+        }
+    }
+
     /// Whether calls are refused.
     pub fn is_open(&self) -> bool {
         !matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Closed { .. })
     }
 
-    fn tell(&self, probe: bool, failed: bool, now: Instant) {
+    fn heard(&self, probe: bool) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = State::Open { until: now + self.settings.open_for };
+        if probe {
+            *state = State::Closed { failures: self.settings.failures.saturating_sub(1) };
+        }
+    }
+
+    /// Whether this opened it.
+    fn tell(&self, probe: bool, failed: bool, now: Instant) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = State::Open { until: now + self.settings.open_for, recorded: None };
         *state = match (*state, failed) {
             // A call that began before the breaker opened says nothing about now.
-            (State::Open { .. } | State::Probing, _) if !probe => return,
+            (State::Open { .. } | State::Probing, _) if !probe => return false,
             (_, false) => State::Closed { failures: 0 },
             (State::Closed { failures }, true) if failures + 1 < self.settings.failures => {
                 State::Closed { failures: failures + 1 }
             }
             (_, true) => open,
         };
+        matches!(*state, State::Open { .. })
     }
 }
 
 impl Permit {
-    /// The gateway answered, whatever it said.
+    /// There was an answer, whatever it said.
     pub fn succeeded(self) {
         self.tell(false, Instant::now());
     }
 
-    /// It did not.
-    pub fn failed(self) {
-        self.tell(true, Instant::now());
+    /// There was none. Whether that opened the breaker.
+    pub fn failed(self) -> bool {
+        self.tell(true, Instant::now())
     }
 
-    fn tell(mut self, failed: bool, now: Instant) {
+    /// A question was answered, which says that somebody is there, and not that they do their work: it neither counts nor takes
+    /// back what was counted. After a rest, the next failure begins another.
+    pub fn heard(mut self) {
         self.told = true;
-        self.breaker.tell(self.probe, failed, now);
+        self.breaker.heard(self.probe);
+    }
+
+    fn tell(mut self, failed: bool, now: Instant) -> bool {
+        self.told = true;
+        self.breaker.tell(self.probe, failed, now)
     }
 }
 
@@ -155,6 +206,46 @@ mod tests {
         drop(breaker.admit_at(now + REST).unwrap());
         assert!(breaker.is_open());
         call(&breaker, now + 3 * REST, false);
+        assert!(!breaker.is_open());
+    }
+
+    #[test]
+    fn the_word_of_the_database_counts_once_it_has_been_told() {
+        let (breaker, now) = (breaker(), Instant::now());
+        call(&breaker, now, true);
+        assert!(breaker.admit_at(now).unwrap().tell(true, now), "this one opens it");
+        let second = Duration::from_secs(1);
+        breaker.all_is_well(now + second);
+        assert!(breaker.is_open(), "the database does not know yet");
+        breaker.recorded_at(now + second);
+        breaker.all_is_well(now);
+        assert!(breaker.is_open(), "asked before it knew");
+        breaker.all_is_well(now + 2 * second);
+        assert!(!breaker.is_open());
+        call(&breaker, now, true);
+        assert!(!breaker.is_open(), "the count starts anew");
+    }
+
+    #[test]
+    fn an_answer_to_a_question_neither_counts_nor_takes_back() {
+        let (breaker, now) = (breaker(), Instant::now());
+        call(&breaker, now, true);
+        breaker.admit_at(now).unwrap().heard();
+        assert!(!breaker.is_open());
+        call(&breaker, now, true);
+        assert!(breaker.is_open());
+        breaker.admit_at(now + REST).unwrap().heard();
+        assert!(!breaker.is_open());
+        call(&breaker, now + REST, true);
+        assert!(breaker.is_open(), "the next failure is enough");
+    }
+
+    #[test]
+    fn who_the_database_has_chosen_may_try_at_once() {
+        let (breaker, now) = (breaker(), Instant::now());
+        call(&breaker, now, true);
+        call(&breaker, now, true);
+        breaker.probe().tell(false, now);
         assert!(!breaker.is_open());
     }
 

@@ -1,0 +1,4 @@
+//! What people have a right to.
+
+mod dto;
+pub mod routes;
