@@ -6,5 +6,6 @@ pub mod controls;
 pub mod dead_letters;
 pub mod jobs;
 pub mod load;
+pub mod pauses;
 pub mod rework;
 pub mod workers;
