@@ -29,6 +29,6 @@ pub fn register(registry: Registry, services: &Services) -> Registry {
     let engine = engine(services);
     registry.job(move |job: ReindexProducts, cx: JobContext| {
         let engine = Arc::clone(&engine);
-        async move { reindex::run(engine.as_ref(), job, &cx).await }
+        async move { reindex::run(engine.as_ref(), job.category_id, &cx).await }
     })
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use uuid::Uuid;
-use waybill_jobs::{Failure, JobContext, JobResult, Outcome, kinds::ReindexProducts, status};
+use waybill_jobs::{Failure, JobContext, JobResult, Outcome, status};
 use waybill_schema::search::{index::Over, scope};
 
 use super::{engine::IndexEngine, refresh::refresh};
@@ -25,14 +25,14 @@ impl Stand {
     }
 }
 
-pub(super) async fn run(engine: &dyn IndexEngine, job: ReindexProducts, cx: &JobContext) -> JobResult {
+pub(super) async fn run(engine: &dyn IndexEngine, category_id: Option<Uuid>, cx: &JobContext) -> JobResult {
     let (mut stand, total) = {
         let mut conn = cx.pool.get().await?;
         let stood = status::progress(&mut conn, cx.id).await?.unwrap_or_default();
-        (Stand::of(&stood), scope::count(&mut conn, job.category_id).await?)
+        (Stand::of(&stood), scope::count(&mut conn, category_id).await?)
     };
     while !cx.cancelled.is_cancelled() {
-        let wanted = scope::next(&mut *cx.pool.get().await?, job.category_id, stand.after, STEP).await?;
+        let wanted = scope::next(&mut *cx.pool.get().await?, category_id, stand.after, STEP).await?;
         let Some(last) = wanted.last().copied() else {
             return Ok(Outcome::Done(Some(json!({ "products": stand.done }))));
         };
