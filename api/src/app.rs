@@ -84,6 +84,7 @@ fn resources() -> impl OpenApi + 'static {
             system::control::Control,
             system::dead::DeadLetters,
             events::routes::Pipelines,
+            search::admin::AdminSearch,
         ),
         (
             admin::categories::routes::AdminCategories,

@@ -22,6 +22,7 @@ pub mod schedules;
 pub mod search;
 pub mod state;
 pub mod system;
+pub mod watch;
 pub mod webhooks;
 
 pub use state::AppState;

@@ -18,9 +18,9 @@ use waybill_schema::{Conn, Currency, Pool};
 use crate::{
     auth::{LoginLimiter, Passwords, Tokens},
     error::{ApiError, ApiResult},
-    jobs::follow::JobHub,
+    jobs::watch::JobHub,
     middleware::backpressure::Load,
-    orders::hub::OrderHub,
+    orders::watch::OrderHub,
     search::{PostgresSearch, SearchEngine},
 };
 

@@ -1,94 +1,19 @@
 //! Where a job is, for its owner and for operators.
 
-use chrono::{DateTime, Utc};
-use diesel::sql_types::{
-    BigInt, Bool, Double, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
-};
+use diesel::sql_types::{BigInt, Bool, Double, Jsonb, Nullable, SmallInt, Text, Uuid as SqlUuid};
 use diesel::{OptionalExtension, QueryResult, QueryableByName};
 use diesel_async::RunQueryDsl;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
-use waybill_schema::{Conn, system::rework};
+use waybill_schema::{
+    Conn,
+    system::{jobs, rework},
+};
+
+pub use waybill_schema::system::jobs::JobView;
 
 use crate::logs::{self, LogLine};
-
-/// A job, wherever it is.
-#[derive(Debug, Clone, Serialize, QueryableByName)]
-pub struct JobView {
-    /// The job.
-    #[diesel(sql_type = SqlUuid)]
-    pub id: Uuid,
-    /// Its permanent kind.
-    #[diesel(sql_type = Text)]
-    pub kind: String,
-    /// Its queue.
-    #[diesel(sql_type = Text)]
-    pub queue: String,
-    /// `scheduled`, `queued`, `running`, `done`, `cancelled`, `discarded` or `dead`.
-    #[diesel(sql_type = Text)]
-    pub state: String,
-    /// Smaller runs first.
-    #[diesel(sql_type = SmallInt)]
-    pub priority: i16,
-    /// The running attempt, or the last one.
-    #[diesel(sql_type = SmallInt)]
-    pub attempt: i16,
-    /// Attempts before it becomes a dead letter.
-    #[diesel(sql_type = SmallInt)]
-    pub max_attempts: i16,
-    /// Times it was snoozed.
-    #[diesel(sql_type = Integer)]
-    pub snoozes: i32,
-    /// Not before this.
-    #[diesel(sql_type = Timestamptz)]
-    pub run_at: DateTime<Utc>,
-    /// When it was enqueued.
-    #[diesel(sql_type = Timestamptz)]
-    pub created_at: DateTime<Utc>,
-    /// When the running attempt, or the last one, began.
-    #[diesel(sql_type = Nullable<Timestamptz>)]
-    pub started_at: Option<DateTime<Utc>>,
-    /// When it was over.
-    #[diesel(sql_type = Nullable<Timestamptz>)]
-    pub finished_at: Option<DateTime<Utc>>,
-    /// Who runs it, or ran it last.
-    #[diesel(sql_type = Nullable<SqlUuid>)]
-    pub worker_id: Option<Uuid>,
-    /// Whose trail it belongs to.
-    #[diesel(sql_type = Nullable<SqlUuid>)]
-    pub correlation_id: Option<Uuid>,
-    /// What enqueued it.
-    #[diesel(sql_type = Nullable<SqlUuid>)]
-    pub causation_id: Option<Uuid>,
-    /// The user who may read it.
-    #[diesel(sql_type = Nullable<SqlUuid>)]
-    pub owner_id: Option<Uuid>,
-    /// What its handler last said of how far it is.
-    #[diesel(sql_type = Nullable<Jsonb>)]
-    pub progress: Option<Value>,
-    /// What it came to.
-    #[diesel(sql_type = Nullable<Jsonb>)]
-    pub result: Option<Value>,
-    /// Why it was cancelled, discarded or given up.
-    #[diesel(sql_type = Nullable<Text>)]
-    pub reason: Option<String>,
-    /// The attempts that did not end in done.
-    #[diesel(sql_type = Jsonb)]
-    pub failures: Value,
-    /// The batch or workflow it is part of.
-    #[diesel(sql_type = Nullable<SqlUuid>)]
-    pub flow_id: Option<Uuid>,
-    /// Its name there.
-    #[diesel(sql_type = Nullable<Text>)]
-    pub step: Option<String>,
-    /// Whether somebody asked for its end while it ran or had begun.
-    #[diesel(sql_type = Bool)]
-    pub cancel_asked: bool,
-    /// Whether its attempts are those of its compensation.
-    #[diesel(sql_type = Bool)]
-    pub undo: bool,
-}
 
 /// What has happened to a job since somebody looked last.
 #[derive(Debug, Clone, Serialize)]
@@ -145,12 +70,12 @@ pub async fn follow(
         let Some(view) = find_where(conn, id, owner_id).await? else { return Ok(None) };
         Followed {
             over: !matches!(view.state.as_str(), "scheduled" | "queued" | "running"),
-            state: view.state,
             attempt: view.attempt,
             undo: view.undo,
             progress: view.progress,
             result: view.result,
-            reason: view.reason,
+            state: view.job.state,
+            reason: view.job.reason,
             lines: Vec::new(),
         }
     };
@@ -183,34 +108,28 @@ pub async fn find_for_owner(conn: &mut Conn, owner_id: Uuid, id: Uuid) -> QueryR
     find_where(conn, id, Some(owner_id)).await
 }
 
+/// Those of `ids` that there are, in no order.
+pub async fn find_all(conn: &mut Conn, ids: &[Uuid]) -> QueryResult<Vec<JobView>> {
+    jobs::find(conn, ids, None).await
+}
+
 async fn find_where(conn: &mut Conn, id: Uuid, owner_id: Option<Uuid>) -> QueryResult<Option<JobView>> {
-    // One snapshot over the three tables: a job that moves meanwhile is seen on exactly one side. The history is looked up
-    // by an index on each partition; ids carry their time, but a job may finish days after it was made.
-    waybill_schema::sql(
-        "select * from (
-             select id, kind, queue, state, priority, attempt, max_attempts, snoozes, run_at, created_at,
-                    claimed_at as started_at, null::timestamptz as finished_at, worker_id, correlation_id, causation_id,
-                    owner_id, progress, null::jsonb as result, null::text as reason, failures,
-                    flow_id, step, cancel is not null as cancel_asked, undo
-             from jobs where id = $1
-             union all
-             select id, kind, queue, 'dead', priority, attempt, max_attempts, snoozes, run_at, created_at, claimed_at,
-                    died_at, worker_id, correlation_id, causation_id, owner_id, progress, null, reason, failures,
-                    flow_id, step, cancel is not null, undo
-             from dead_letters where id = $1
-             union all
-             select id, kind, queue, state, priority, attempt, max_attempts, snoozes, run_at, created_at, claimed_at,
-                    finished_at, worker_id, correlation_id, causation_id, owner_id, progress, result, reason, failures,
-                    flow_id, step, cancel is not null, undo
-             from job_history where id = $1) found
-         where $2::uuid is null or owner_id = $2
-         limit 1",
-    )
-    .bind::<SqlUuid, _>(id)
-    .bind::<Nullable<SqlUuid>, _>(owner_id)
-    .get_result(conn)
-    .await
-    .optional()
+    Ok(jobs::find(conn, &[id], owner_id).await?.pop())
+}
+
+/// What the handler of a live job last said of how far it is: where an attempt goes on that follows another.
+pub async fn progress(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Value>> {
+    #[derive(QueryableByName)]
+    struct Noted {
+        #[diesel(sql_type = Nullable<Jsonb>)]
+        progress: Option<Value>,
+    }
+    let noted: Option<Noted> = waybill_schema::sql("select progress from jobs where id = $1")
+        .bind::<SqlUuid, _>(id)
+        .get_result(conn)
+        .await
+        .optional()?;
+    Ok(noted.and_then(|noted| noted.progress))
 }
 
 /// How many jobs a queue has in a state.

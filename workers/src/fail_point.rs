@@ -31,6 +31,7 @@
 //! | `before_refund_call`, `after_refund_call` | around giving back what was taken |
 //! | `checkout.after_money_back` | after that answer's commit |
 //! | `checkout.before_cancel`, `checkout.cancelling`, `checkout.after_cancel` | around the transaction that cancels |
+//! | `reindex.after_step` | after a step of a reindex and its progress are written |
 //! | `gateway_event.before_commit`, `gateway_event.after_commit` | around what a gateway's webhook changes |
 
 /// Passes a fail point: `fail_point!("checkout.after_reserve")`, or with a format and its arguments. To be used in async

@@ -48,6 +48,8 @@ codes! {
     OUT_OF_STOCK = "out_of_stock", "Not enough in stock";
     /// 409, says the total.
     TOTAL_CHANGED = "total_changed", "The total is another one";
+    /// 412, says the present tag.
+    PRECONDITION_FAILED = "precondition_failed", "It has changed since you read it";
     /// 413.
     PAYLOAD_TOO_LARGE = "payload_too_large", "The body is too large";
     /// 415.

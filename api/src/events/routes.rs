@@ -11,7 +11,6 @@ use waybill_jobs::{
     Enqueue, Job as _, enqueue_with, events,
     events_lane::{lag, replay},
     kinds::ReplayEvents,
-    status,
 };
 use waybill_schema::{Conn, system::actions};
 
@@ -21,7 +20,7 @@ use crate::{
     auth::{Allowed, SystemRead, SystemWrite},
     error::{ApiError, ApiResult},
     http::{Accepted, Body},
-    jobs::dto::JobDto,
+    jobs::{accepted, dto::JobDto},
     state::AppState,
 };
 
@@ -90,7 +89,6 @@ impl Pipelines {
             .await?;
         state.notifier.hint(ReplayEvents::QUEUE);
         tracing::info!(job_id = %id, pipeline = job.pipeline, since = %job.since, until = %job.until, "replay asked for");
-        let job = status::find(&mut conn, id).await?.ok_or_else(|| ApiError::not_found("job"))?;
-        Ok(Accepted { location: format!("/v1/jobs/{id}"), body: JobDto::new(job, true)? })
+        accepted(&mut conn, id).await
     }
 }

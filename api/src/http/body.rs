@@ -76,6 +76,10 @@ fn parse<T: ParseFromJSON + 'static>(bytes: &[u8]) -> ApiResult<T> {
     }
     let value: Value = serde_json::from_slice(bytes)
         .map_err(|e| ApiError::malformed(format!("the body is not JSON: {e}")))?;
+    if let Some(place) = nul(&value) {
+        let place = if place.is_empty() { "the body".to_owned() } else { place };
+        return Err(ApiError::malformed(format!("{place} holds a NUL (\\u0000), which no text here may")));
+    }
     let faults = diagnose::faults::<T>(&value);
     if !faults.is_empty() {
         return Err(ApiError::validation(faults));
@@ -85,6 +89,29 @@ fn parse<T: ParseFromJSON + 'static>(bytes: &[u8]) -> ApiResult<T> {
         let message = e.message().split(" (occurred while parsing").next().unwrap_or_default().to_owned();
         ApiError::field("body", "invalid", message)
     })
+}
+
+/// Where a text holds a NUL, names of members included: Postgres can keep none, neither as text nor as JSON. An empty place
+/// is the whole value.
+fn nul(value: &Value) -> Option<String> {
+    let below = |name: &str, value: &Value| {
+        let place = nul(value)?;
+        Some(if place.is_empty() || place.starts_with('[') {
+            format!("{name}{place}")
+        } else {
+            format!("{name}.{place}")
+        })
+    };
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(place, item)| below(&format!("[{place}]"), item))
+        }
+        Value::Object(members) => members.iter().find_map(|(name, value)| {
+            if name.contains('\0') { Some(String::new()) } else { below(name, value) }
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
 }
 
 /// The body's bytes as they came, up to `api.body_limit_bytes`: for signatures and fingerprints.
@@ -130,4 +157,25 @@ impl RawBody {
 async fn read(request: &Request, body: &mut RequestBody) -> poem::Result<Bytes> {
     let limit = AppState::of(request)?.config.api.body_limit_bytes;
     Ok(body.take()?.into_bytes_limit(limit).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_nul_is_found_wherever_it_is() {
+        for (value, place) in [
+            (json!({ "name": "a\0b" }), Some("name")),
+            (json!({ "lines": [{ "sku": "A" }, { "sku": "\0" }] }), Some("lines[1].sku")),
+            (json!({ "attributes": { "a": { "b\0": 1 } } }), Some("attributes.a")),
+            (json!([["\0"]]), Some("[0][0]")),
+            (json!("\0"), Some("")),
+            (json!({ "name": "\u{1}\\u0000", "n": 0, "none": null }), None),
+        ] {
+            assert_eq!(nul(&value).as_deref(), place, "{value}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod body;
 mod diagnose;
 mod etag;
+mod if_match;
 mod money;
 mod page;
 mod reply;
@@ -10,6 +11,7 @@ mod reply;
 pub use self::{
     body::{Body, RawBody, check_content_type},
     etag::{Cached, ETag},
+    if_match::{IfMatch, Tagged},
     money::{MoneyDto, UnitPriceDto, amount_text, decimal, price_text},
     page::{Cursor, Page, PageRequest},
     reply::{Accepted, Created, NoContent, Reply},

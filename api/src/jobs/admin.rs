@@ -20,6 +20,7 @@ use waybill_schema::system::{
 };
 
 use super::{
+    accepted,
     bulk::{self, BulkResult, Order},
     dto::{JobDetail, JobDto, JobState, JobSummary},
     operate::{self, Action},
@@ -158,7 +159,7 @@ impl AdminJobs {
         id: Path<Uuid>,
     ) -> ApiResult<Accepted<JobDto>> {
         let touched = change(&state, Action::Retry, id.0, &caller.0.actor()).await?;
-        accepted(&state, touched).await
+        accepted(&mut *state.conn().await?, touched).await
     }
 
     /// Cancel a job
@@ -175,7 +176,7 @@ impl AdminJobs {
     ) -> ApiResult<Accepted<JobDto>> {
         let reason = body.0.reason.unwrap_or_default();
         cancel_one(&state, id.0, &caller.0.actor(), &reason, "job.cancel").await?;
-        accepted(&state, id.0).await
+        accepted(&mut *state.conn().await?, id.0).await
     }
 
     /// Discard a job
@@ -190,7 +191,7 @@ impl AdminJobs {
         id: Path<Uuid>,
     ) -> ApiResult<Accepted<JobDto>> {
         let touched = change(&state, Action::Discard, id.0, &caller.0.actor()).await?;
-        accepted(&state, touched).await
+        accepted(&mut *state.conn().await?, touched).await
     }
 
     /// Change many jobs
@@ -282,12 +283,6 @@ pub(super) async fn cancel_one(
             }
         })
         .await
-}
-
-/// 202 with the job as it is now.
-async fn accepted(state: &AppState, id: Uuid) -> ApiResult<Accepted<JobDto>> {
-    let job = status::find(&mut *state.conn().await?, id).await?.ok_or_else(unknown)?;
-    Ok(Accepted { location: format!("/v1/jobs/{id}"), body: JobDto::new(job, true)? })
 }
 
 fn states_of(given: Option<&str>) -> ApiResult<Vec<String>> {

@@ -263,10 +263,11 @@ pub fn failures(failures: Value) -> Vec<JobFailure> {
 
 impl JobDto {
     /// As the database has it; the texts of errors only for those who run the shop.
-    pub fn new(row: JobView, with_internals: bool) -> ApiResult<Self> {
+    pub fn new(view: JobView, with_internals: bool) -> ApiResult<Self> {
+        let JobView { job: row, progress, result, failures: attempts, .. } = view;
         let state = JobState::parse_from_json(Some(Value::String(row.state)))
             .map_err(|e| ApiError::internal(e.into_message()))?;
-        let mut failures = failures(row.failures);
+        let mut failures = failures(attempts);
         if !with_internals {
             for failure in &mut failures {
                 failure.error = None;
@@ -283,8 +284,8 @@ impl JobDto {
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
-            progress: row.progress,
-            result: row.result,
+            progress,
+            result,
             reason: row.reason.filter(|_| with_internals),
             failures,
             correlation_id: row.correlation_id,

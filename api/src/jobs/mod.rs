@@ -1,9 +1,11 @@
 //! Jobs as their owners see them, and as operators look for them and change them.
 
+mod accepted;
 pub mod admin;
 pub mod bulk;
 pub mod dto;
-pub mod follow;
 pub mod operate;
 pub mod routes;
-mod stream;
+pub mod watch;
+
+pub use self::accepted::accepted;

@@ -14,7 +14,7 @@ use waybill_jobs::{
 use super::{
     admin,
     dto::{JobDto, LogLineDto},
-    stream::JobEvents,
+    watch::{self, Jobs as WatchedJobs},
 };
 use crate::{
     app::Tag,
@@ -22,6 +22,7 @@ use crate::{
     error::{ApiError, ApiResult},
     http::{Accepted, Page, PageRequest},
     state::AppState,
+    watch::Events,
 };
 
 /// `/v1/jobs`.
@@ -52,9 +53,9 @@ impl Jobs {
         /// Browsers send it when they connect again: one that has seen the end gets 204.
         #[oai(name = "Last-Event-ID")]
         last_event_id: Header<Option<String>>,
-    ) -> ApiResult<JobEvents> {
+    ) -> ApiResult<Events<WatchedJobs>> {
         let (job, everything) = readable(&state, &caller, id.0).await?;
-        JobEvents::open(&state.job_hub, job, last_event_id.0.as_deref(), everything)
+        watch::events(&state.job_hub, job, last_event_id.0.as_deref(), everything)
     }
 
     /// What a job has logged

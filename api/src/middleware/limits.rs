@@ -72,6 +72,7 @@ impl<E: Endpoint> Endpoint for LimitsEndpoint<E> {
         let rate = self.rate.check(ClientAddr::of(&request, self.trusted_proxies))?;
         let upload = request.method() == Method::POST && request.uri().path() == UPLOADS;
         let limit = if upload { self.upload } else { self.body };
+        check_texts(&request)?;
         if content_length(&request).is_some_and(|length| length > limit) {
             return Err(too_large().into());
         }
@@ -96,6 +97,16 @@ impl<E: Endpoint> Endpoint for LimitsEndpoint<E> {
         }
         Ok(response)
     }
+}
+
+/// 400 for a NUL in the path or the query: no text of ours can hold one, and Postgres refuses it wherever it gets one.
+fn check_texts(request: &Request) -> Result<(), ApiError> {
+    let uri = request.uri();
+    let nul = |part: &str| part.contains("%00");
+    if nul(uri.path()) || uri.query().is_some_and(nul) {
+        return Err(ApiError::malformed("the address holds a NUL (%00), which no text here may"));
+    }
+    Ok(())
 }
 
 fn content_length(request: &Request) -> Option<u64> {

@@ -2,9 +2,7 @@
 
 pub mod dto;
 pub mod find;
-pub mod frame;
-pub mod hub;
 pub mod routes;
-mod stream;
 mod trail;
 mod wait;
+pub mod watch;

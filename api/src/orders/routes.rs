@@ -10,9 +10,9 @@ use waybill_schema::{Conn, orders::read::Filter, trail};
 use super::{
     dto::{OrderDto, OrderStatus},
     find::{self, Reader},
-    stream::OrderEvents,
     trail::Trail,
     wait,
+    watch::{self, Orders as WatchedOrders},
 };
 use crate::{
     app::Tag,
@@ -20,6 +20,7 @@ use crate::{
     error::ApiResult,
     http::{Cached, ETag, Page, PageRequest},
     state::AppState,
+    watch::Events,
 };
 
 /// An order changes by itself, and belongs to one person.
@@ -92,7 +93,7 @@ impl Orders {
         /// The token told to the guest who placed the order.
         #[oai(name = "X-Order-Token")]
         order_token: Header<Option<String>>,
-    ) -> ApiResult<OrderEvents> {
+    ) -> ApiResult<Events<WatchedOrders>> {
         let reader = Reader::new(&caller, order_token.0.as_deref())?;
         let order = {
             let conn = state.conn().await?;
@@ -100,7 +101,7 @@ impl Orders {
         };
         // An id that is none of ours says nothing: the stream begins at the beginning.
         let last_seen = last_event_id.0.and_then(|id| id.trim().parse().ok());
-        OrderEvents::open(&state.order_hub, order, last_seen)
+        watch::events(&state.order_hub, &order, last_seen)
     }
 
     /// Everything an order has caused

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{dto::OrderDto, hub::OrderHub};
+use super::{dto::OrderDto, watch::OrderHub};
 use crate::error::{ApiError, ApiResult};
 
 /// Seconds a client may wait at most; proxies close quiet requests after 60.
@@ -22,7 +22,7 @@ pub async fn moved(hub: &OrderHub, order: OrderDto, patience: Duration) -> ApiRe
     if order.is_settled() {
         return Ok(order);
     }
-    let mut watcher = hub.watch(order.id, order.version)?;
+    let mut watcher = hub.watch(order.id, Some(order.version))?;
     match tokio::time::timeout(patience, watcher.moved()).await {
         Ok(Some(snapshot)) => Ok(snapshot.order.clone()),
         Ok(None) | Err(_) => Ok(order),

@@ -5,7 +5,6 @@ use poem_openapi::{
     param::{Path, Query},
     payload::Json,
 };
-use waybill_jobs::status;
 use waybill_schema::schedules::{self, manage, spec::Spec};
 
 use super::{
@@ -15,9 +14,9 @@ use super::{
 use crate::{
     app::Tag,
     auth::{Allowed, SystemRead, SystemWrite},
-    error::{ApiError, ApiResult},
+    error::ApiResult,
     http::{Accepted, Body, Created, NoContent, Reply},
-    jobs::dto::JobDto,
+    jobs::{accepted, dto::JobDto},
     state::AppState,
 };
 
@@ -152,7 +151,6 @@ impl Schedules {
         let force = force.0.unwrap_or(false);
         let (id, queue) = change::run(&mut conn, &caller.0.actor(), &name.0, force).await?;
         state.notifier.hint(&queue);
-        let job = status::find(&mut conn, id).await?.ok_or_else(|| ApiError::not_found("job"))?;
-        Ok(Accepted { location: format!("/v1/jobs/{id}"), body: JobDto::new(job, true)? })
+        accepted(&mut conn, id).await
     }
 }

@@ -1,5 +1,6 @@
 //! Product search behind one interface.
 
+pub mod admin;
 pub mod engine;
 mod postgres;
 pub mod routes;

@@ -9,7 +9,6 @@ use poem_openapi::{
 };
 use serde_json::json;
 use uuid::Uuid;
-use waybill_jobs::status;
 use waybill_schema::system::{
     dead_letters::{self, Filter},
     jobs::Found,
@@ -22,6 +21,7 @@ use crate::{
     error::{ApiError, ApiResult},
     http::{Accepted, Body, NoContent, Page, PageRequest},
     jobs::{
+        accepted,
         bulk::{self, BulkResult, Order},
         dto::JobDto,
         operate::Action,
@@ -137,8 +137,7 @@ impl DeadLetters {
         id: Path<Uuid>,
     ) -> ApiResult<Accepted<JobDto>> {
         one(&state, Action::Retry, id.0, &caller.0.actor()).await?;
-        let job = status::find(&mut *state.conn().await?, id.0).await?.ok_or_else(unknown)?;
-        Ok(Accepted { location: format!("/v1/jobs/{}", id.0), body: JobDto::new(job, true)? })
+        accepted(&mut *state.conn().await?, id.0).await
     }
 
     /// Discard a dead letter

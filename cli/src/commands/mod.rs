@@ -1,10 +1,12 @@
 //! What each command asks and prints.
 
+mod bulk;
 mod dead;
 mod events;
 mod jobs;
 mod queues;
 mod schedules;
+mod search;
 mod system;
 
 use anyhow::Context as _;
@@ -57,6 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<bool> {
         Command::Jobs(command) => jobs::run(&shell, command).await,
         Command::Queues { command } => queues::run(&shell, command).await,
         Command::Schedules { command } => schedules::run(&shell, command).await,
+        Command::Search(command) => search::run(&shell, command).await,
         Command::Dead(command) => dead::run(&shell, command).await,
     }
 }

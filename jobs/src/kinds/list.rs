@@ -7,8 +7,8 @@ use uuid::Uuid;
 use waybill_schema::Conn;
 
 use super::{
-    CheckInvariants, DeliverWebhook, ExpireCheckouts, HandleGatewayEvent, Maintain, ReplayEvents,
-    RunCheckout, RunImport, SendMail, WatchCheckouts,
+    CheckInvariants, DeliverWebhook, ExpireCheckouts, HandleGatewayEvent, Maintain, ReindexProducts,
+    ReplayEvents, RunCheckout, RunImport, SendMail, WatchCheckouts,
 };
 use crate::{Enqueue, EnqueueError, Job, enqueue_with};
 
@@ -47,6 +47,7 @@ pub const ALL: &[KindInfo] = &[
     KindInfo::of::<RunImport>().cancelled_by_owner(),
     KindInfo::of::<SendMail>(),
     KindInfo::of::<HandleGatewayEvent>(),
+    KindInfo::of::<ReindexProducts>(),
     KindInfo::of::<DeliverWebhook>(),
 ];
 

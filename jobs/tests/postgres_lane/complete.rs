@@ -45,7 +45,7 @@ async fn only_the_present_claim_ends_a_job() {
     assert_eq!(complete(&mut conn, std::slice::from_ref(&done)).await.unwrap(), [id]);
     assert!(complete(&mut conn, &[done]).await.unwrap().is_empty(), "a job ends once");
     let view = view(&db, id).await;
-    assert_eq!((view.state.as_str(), view.result), ("done", Some(json!({"n": 1}))));
+    assert_eq!((view.state.as_str(), view.result.clone()), ("done", Some(json!({"n": 1}))));
 }
 
 #[tokio::test]

@@ -113,6 +113,17 @@ pub async fn by_id(conn: &mut Conn, id: Uuid) -> QueryResult<Option<CategoryRow>
     categories::table.find(id).select(CategoryRow::as_select()).first(conn).await.optional()
 }
 
+/// One by its id, locked until the transaction ends, so that those who change it take turns.
+pub async fn lock(conn: &mut Conn, id: Uuid) -> QueryResult<Option<CategoryRow>> {
+    categories::table
+        .find(id)
+        .select(CategoryRow::as_select())
+        .for_no_key_update()
+        .first(conn)
+        .await
+        .optional()
+}
+
 /// The path from the root to the category, which is last.
 pub async fn path(conn: &mut Conn, id: Uuid) -> QueryResult<Vec<CategoryRef>> {
     sql("with recursive up(id, slug, name, parent_id, depth) as (

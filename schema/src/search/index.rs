@@ -42,6 +42,9 @@ pub struct Document {
     /// Its categories and all their ancestors.
     #[diesel(sql_type = Array<SqlUuid>)]
     pub category_ids: Vec<Uuid>,
+    /// The names of the same.
+    #[diesel(sql_type = Array<Text>)]
+    pub category_names: Vec<String>,
     /// SKUs of its active variants.
     #[diesel(sql_type = Array<Text>)]
     pub skus: Vec<String>,
@@ -79,7 +82,9 @@ pub async fn documents(conn: &mut Conn, product_ids: &[Uuid]) -> QueryResult<Vec
                 coalesce(sum(s.version), 0)::bigint as stock_version,
                 coalesce(bool_or(s.active and s.available), false) as in_stock,
                 coalesce(array_agg(s.sku order by s.sku) filter (where s.active), '{}') as skus,
-                array(select category_id from up where up.product_id = p.id order by 1) as category_ids
+                array(select category_id from up where up.product_id = p.id order by 1) as category_ids,
+                array(select c.name from up join categories c on c.id = up.category_id
+                      where up.product_id = p.id order by c.id) as category_names
          from products p left join stock s on s.product_id = p.id
          where p.id = any($1) group by p.id")
     .bind::<Array<SqlUuid>, _>(product_ids)
@@ -87,11 +92,20 @@ pub async fn documents(conn: &mut Conn, product_ids: &[Uuid]) -> QueryResult<Vec
     .await
 }
 
-/// Writes documents into Postgres' own index, except over newer ones; returns how many were written.
+/// What a document may replace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// Those of older states of the product.
+    Older,
+    /// Also one of the same state: what it says of categories, or how, may have changed.
+    Same,
+}
+
+/// Writes documents into Postgres' own index, except over those that they may not replace; returns how many were written.
 ///
-/// Name and SKUs weigh most (A), then brand (B), then description (C). SKUs are taken as they are, the rest is stemmed
-/// as English.
-pub async fn upsert(conn: &mut Conn, documents: &[Document]) -> QueryResult<usize> {
+/// Name and SKUs weigh most (A), then brand (B), then description (C), then the names of categories (D). SKUs are taken as
+/// they are, the rest is stemmed as English.
+pub async fn upsert(conn: &mut Conn, documents: &[Document], over: Over) -> QueryResult<usize> {
     if documents.is_empty() {
         return Ok(0);
     }
@@ -105,11 +119,12 @@ pub async fn upsert(conn: &mut Conn, documents: &[Document]) -> QueryResult<usiz
                 setweight(to_tsvector('english', d.name), 'A')
                 || setweight(to_tsvector('simple', array_to_string(d.skus, ' ')), 'A')
                 || setweight(to_tsvector('english', coalesce(d.brand, '')), 'B')
-                || setweight(to_tsvector('english', d.description), 'C'),
+                || setweight(to_tsvector('english', d.description), 'C')
+                || setweight(to_tsvector('english', array_to_string(d.category_names, ' ')), 'D'),
                 d.created_at
          from jsonb_to_recordset($1) as d(
              product_id uuid, version bigint, stock_version bigint, name text, brand text, description text, status text,
-             category_ids uuid[], skus text[], price_min numeric, price_max numeric, in_stock boolean,
+             category_ids uuid[], category_names text[], skus text[], price_min numeric, price_max numeric, in_stock boolean,
              created_at timestamptz)
          join products p on p.id = d.product_id
          order by d.product_id
@@ -119,8 +134,10 @@ pub async fn upsert(conn: &mut Conn, documents: &[Document]) -> QueryResult<usiz
              price_min = excluded.price_min, price_max = excluded.price_max, in_stock = excluded.in_stock,
              words = excluded.words, document = excluded.document, created_at = excluded.created_at,
              indexed_at = now()
-         where (excluded.version, excluded.stock_version) >= (product_search.version, product_search.stock_version)")
+         where (excluded.version, excluded.stock_version) > (product_search.version, product_search.stock_version)
+            or $2 and (excluded.version, excluded.stock_version) = (product_search.version, product_search.stock_version)")
     .bind::<Jsonb, _>(json)
+    .bind::<Bool, _>(over == Over::Same)
     .execute(conn)
     .await
 }

@@ -16,6 +16,8 @@ use uuid::Uuid;
 
 use crate::{Conn, sql};
 
+pub use super::pauses::{KindControl, kinds, pause_kind, pause_queue, resume_kind, resume_queue};
+
 /// A token bucket: `jobs` per `period` on average, at most `burst` at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
@@ -149,34 +151,6 @@ pub async fn queue(conn: &mut Conn, queue: &str) -> QueryResult<Option<QueueCont
         .optional()
 }
 
-/// Stops claiming from a queue; `false` if it was paused already.
-pub async fn pause_queue(conn: &mut Conn, queue: &str, actor: &str, reason: &str) -> QueryResult<bool> {
-    sql("insert into queue_controls as c (queue, paused_at, paused_by, pause_reason, updated_by)
-         values ($1, clock_timestamp(), $2, $3, $2)
-         on conflict (queue) do update
-         set paused_at = excluded.paused_at, paused_by = excluded.paused_by, pause_reason = excluded.pause_reason,
-             updated_at = clock_timestamp(), updated_by = excluded.updated_by
-         where c.paused_at is null")
-    .bind::<Text, _>(queue)
-    .bind::<Text, _>(actor)
-    .bind::<Text, _>(reason)
-    .execute(conn)
-    .await
-    .map(|changed| changed == 1)
-}
-
-/// Claims from a queue again; `false` if it was not paused.
-pub async fn resume_queue(conn: &mut Conn, queue: &str, actor: &str) -> QueryResult<bool> {
-    sql("update queue_controls
-         set paused_at = null, paused_by = null, pause_reason = null, updated_at = clock_timestamp(), updated_by = $2
-         where queue = $1 and paused_at is not null")
-    .bind::<Text, _>(queue)
-    .bind::<Text, _>(actor)
-    .execute(conn)
-    .await
-    .map(|changed| changed == 1)
-}
-
 /// Sets a queue's limits, all of them: what is `None` is no longer limited. Refused by a constraint if a number is out
 /// of range. Workers that start later do not replace them by the code's.
 pub async fn set_limits(conn: &mut Conn, queue: &str, limits: &Limits, actor: &str) -> QueryResult<()> {
@@ -222,73 +196,6 @@ async fn write_limits(
     .execute(conn)
     .await
     .map(drop)
-}
-
-/// A kind that is or was paused.
-#[derive(Debug, Clone, PartialEq, QueryableByName)]
-pub struct KindControl {
-    /// The kind.
-    #[diesel(sql_type = Text)]
-    pub kind: String,
-    /// Since when none of it is claimed; `None` while it is not paused.
-    #[diesel(sql_type = Nullable<Timestamptz>)]
-    pub paused_at: Option<DateTime<Utc>>,
-    /// Who paused it.
-    #[diesel(sql_type = Nullable<Text>)]
-    pub paused_by: Option<String>,
-    /// Why.
-    #[diesel(sql_type = Nullable<Text>)]
-    pub pause_reason: Option<String>,
-    /// Who changed it last.
-    #[diesel(sql_type = Text)]
-    pub updated_by: String,
-    /// Jobs of it that run now.
-    #[diesel(sql_type = BigInt)]
-    pub running: i64,
-    /// As for a queue.
-    #[diesel(sql_type = Bool)]
-    pub dry: bool,
-}
-
-/// Every kind with a control, by name.
-pub async fn kinds(conn: &mut Conn) -> QueryResult<Vec<KindControl>> {
-    sql("select c.kind, c.paused_at, c.paused_by, c.pause_reason, c.updated_by, coalesce(r.running, 0) as running,
-                coalesce(c.paused_at < clock_timestamp() - interval '2 seconds', false) and r.running is null as dry
-         from kind_controls c
-         left join (select kind, count(*) as running from jobs where worker_id is not null group by kind) r
-              on r.kind = c.kind
-         order by c.kind")
-    .load(conn)
-    .await
-}
-
-/// Stops claiming jobs of a kind, in whatever queue; `false` if it was paused already.
-pub async fn pause_kind(conn: &mut Conn, kind: &str, actor: &str, reason: &str) -> QueryResult<bool> {
-    sql("insert into kind_controls as c (kind, paused_at, paused_by, pause_reason, updated_by)
-         values ($1, clock_timestamp(), $2, $3, $2)
-         on conflict (kind) do update
-         set paused_at = excluded.paused_at, paused_by = excluded.paused_by, pause_reason = excluded.pause_reason,
-             updated_at = clock_timestamp(), updated_by = excluded.updated_by
-         where c.paused_at is null")
-    .bind::<Text, _>(kind)
-    .bind::<Text, _>(actor)
-    .bind::<Text, _>(reason)
-    .execute(conn)
-    .await
-    .map(|changed| changed == 1)
-}
-
-/// Claims jobs of a kind again; `false` if it was not paused. Those held meanwhile come back within a second or two per
-/// 100,000.
-pub async fn resume_kind(conn: &mut Conn, kind: &str, actor: &str) -> QueryResult<bool> {
-    sql("update kind_controls
-         set paused_at = null, paused_by = null, pause_reason = null, updated_at = clock_timestamp(), updated_by = $2
-         where kind = $1 and paused_at is not null")
-    .bind::<Text, _>(kind)
-    .bind::<Text, _>(actor)
-    .execute(conn)
-    .await
-    .map(|changed| changed == 1)
 }
 
 /// How many jobs of a queue run at a time in a worker, where it is not as the worker was started.

@@ -7,5 +7,6 @@ pub mod dead_letters;
 pub mod jobs;
 pub mod load;
 pub mod outages;
+pub mod pauses;
 pub mod rework;
 pub mod workers;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod api;
+mod cli;
 mod consumers;
 mod dependencies;
 mod erasure;
@@ -12,6 +13,7 @@ mod kill;
 mod operator;
 mod outages;
 mod properties;
+mod reindex;
 mod schema;
 mod start;
 mod takeover;

@@ -7,18 +7,24 @@ use serde_json::Value;
 use tokio::process::Command;
 use waybill_tests::{Plan, System, process::binary, until};
 
-pub(crate) struct Operator {
+/// The program with a key of its own.
+pub struct Operator {
     settings: BTreeMap<String, String>,
 }
 
-struct Told {
-    code: i32,
-    out: String,
-    errors: String,
+/// How a run ended.
+pub struct Told {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub errors: String,
 }
 
 impl Operator {
-    pub(crate) async fn of(system: &System, scopes: &[&str]) -> anyhow::Result<Self> {
+    /// With a key of these scopes.
+    pub async fn of(system: &System, scopes: &[&str]) -> anyhow::Result<Self> {
         let body = serde_json::json!({ "name": "operator", "scopes": scopes });
         let (_, key) = system.admin.post("/v1/admin/api-keys", &body).await?;
         let url = format!("http://{}", system.api.address);
@@ -28,7 +34,7 @@ impl Operator {
     }
 
     /// Runs a line of arguments; a plus stands for a blank inside one.
-    async fn run(&self, line: &str) -> anyhow::Result<Told> {
+    pub async fn run(&self, line: &str) -> anyhow::Result<Told> {
         let arguments: Vec<String> = line.split(' ').map(|part| part.replace('+', " ")).collect();
         let output = Command::new(binary("waybill")?)
             .args(&arguments)
@@ -45,18 +51,20 @@ impl Operator {
     }
 
     /// What it prints, if all is well.
-    pub(crate) async fn well(&self, line: &str) -> anyhow::Result<String> {
+    pub async fn well(&self, line: &str) -> anyhow::Result<String> {
         let told = self.run(line).await?;
         ensure!(told.code == 0, "{line}: {} {}{}", told.code, told.out, told.errors);
         Ok(told.out)
     }
 
-    async fn json(&self, line: &str) -> anyhow::Result<Value> {
+    /// What it answers, if all is well.
+    pub async fn json(&self, line: &str) -> anyhow::Result<Value> {
         let out = self.well(&format!("--json {line}")).await?;
         serde_json::from_str(&out).with_context(|| format!("{line}: {out}"))
     }
 
-    async fn fails(&self, line: &str, code: i32, with: &str) -> anyhow::Result<()> {
+    /// Runs a line that must end with this code and say this on standard error.
+    pub async fn fails(&self, line: &str, code: i32, with: &str) -> anyhow::Result<()> {
         let told = self.run(line).await?;
         ensure!(told.code == code && told.errors.contains(with), "{line}: {} {}", told.code, told.errors);
         Ok(())

@@ -1,12 +1,10 @@
 //! Events of the past, again, for one pipeline.
 
-use diesel::QueryableByName;
-use diesel::sql_types::{Jsonb, Nullable, Uuid as SqlUuid};
-use diesel_async::{AsyncConnection, RunQueryDsl as _};
-use serde_json::{Value, json};
+use diesel_async::AsyncConnection;
+use serde_json::json;
 use waybill_jobs::events_lane::replay::{self, Replay};
-use waybill_jobs::{Failure, JobContext, JobResult, Outcome, events, kinds::ReplayEvents};
-use waybill_schema::{Conn, sql};
+use waybill_jobs::{Failure, JobContext, JobResult, Outcome, events, kinds::ReplayEvents, status};
+use waybill_schema::Conn;
 
 /// Events in one transaction: a fraction of a second, and few enough jobs at a time not to bury the pipeline's new ones.
 const STEP: i64 = 1_000;
@@ -56,16 +54,8 @@ struct Stood {
     queued: i64,
 }
 
-#[derive(QueryableByName)]
-struct Noted {
-    #[diesel(sql_type = Nullable<Jsonb>)]
-    progress: Option<Value>,
-}
-
 async fn stood(conn: &mut Conn, cx: &JobContext) -> Result<Stood, Failure> {
-    let noted: Noted =
-        sql("select progress from jobs where id = $1").bind::<SqlUuid, _>(cx.id).get_result(conn).await?;
-    let number =
-        |name: &str| noted.progress.as_ref().and_then(|progress| progress[name].as_i64()).unwrap_or_default();
+    let noted = status::progress(conn, cx.id).await?.unwrap_or_default();
+    let number = |name: &str| noted[name].as_i64().unwrap_or_default();
     Ok(Stood { after: number("after"), seen: number("done"), queued: number("queued") })
 }

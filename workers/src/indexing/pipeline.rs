@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use async_trait::async_trait;
 use uuid::Uuid;
 use waybill_jobs::{EventEnvelope, Pipeline, PipelineError, events::INDEXING};
-use waybill_schema::{Conn, Pool, search::index};
+use waybill_schema::{Conn, Pool, search::index::Over};
 
-use super::engine::IndexEngine;
+use super::{engine::IndexEngine, refresh::refresh};
 
 /// Brings the engine up to date with the products of a batch: however many events a product has in it, its newest
 /// state is read once. The engine refuses older states, so batches may overtake each other and be repeated.
@@ -40,18 +40,7 @@ impl Pipeline for Indexing {
         // All three are events of a product.
         let wanted: Vec<Uuid> =
             batch.iter().map(|event| event.aggregate_id).collect::<BTreeSet<_>>().into_iter().collect();
-        let documents = {
-            let mut conn = pool.get().await?;
-            index::documents(&mut conn, &wanted).await?
-        };
-        let found: BTreeSet<Uuid> = documents.iter().map(|document| document.product_id).collect();
-        let gone: Vec<Uuid> = wanted.into_iter().filter(|id| !found.contains(id)).collect();
-        self.engine.upsert(&documents).await?;
-        if !gone.is_empty() {
-            self.engine.delete(&gone).await?;
-        }
-        metrics::counter!("waybill_products_indexed_total", "engine" => self.engine.name())
-            .increment(found.len() as u64);
+        refresh(self.engine.as_ref(), pool, wanted, Over::Older).await?;
         Ok(())
     }
 

@@ -6,7 +6,10 @@ use chrono::Utc;
 use serde_json::json;
 use uuid::Uuid;
 use waybill_jobs::{EventEnvelope, Pipeline};
-use waybill_schema::{new_id, search::index};
+use waybill_schema::{
+    new_id,
+    search::index::{self, Over},
+};
 
 use super::{Indexing, PostgresEngine};
 use crate::testing::TestDatabase;
@@ -107,7 +110,7 @@ async fn an_older_state_never_overwrites_a_newer_one() {
     db.execute("update stock_levels set reserved = on_hand, version = version + 1").await;
     setup.index(&["stock.depleted"]).await;
     assert_eq!(db.text("select in_stock from product_search").await, "false");
-    assert_eq!(index::upsert(&mut *db.conn().await, &old).await.unwrap(), 0);
+    assert_eq!(index::upsert(&mut *db.conn().await, &old, Over::Same).await.unwrap(), 0);
     assert_eq!(db.text("select in_stock from product_search").await, "false");
 
     db.execute("update products set name = 'Table lamp', version = 4; update stock_levels set version = 1")

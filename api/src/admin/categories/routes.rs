@@ -3,6 +3,7 @@ use diesel_async::AsyncConnection;
 use poem::web::Data;
 use poem_openapi::{OpenApi, param::Path, payload::Json};
 use uuid::Uuid;
+use waybill_jobs::{Job as _, enqueue, kinds::ReindexProducts};
 use waybill_schema::{Conn, catalogue::categories};
 
 use super::dto::{CreateCategory, UpdateCategory};
@@ -69,7 +70,8 @@ impl AdminCategories {
 
     /// Change a category
     ///
-    /// A category cannot move below itself.
+    /// A category cannot move below itself. After a new name or a new place a job brings the products in it, and below it, to
+    /// the search index again.
     #[oai(path = "/:id", method = "patch", operation_id = "updateCategory")]
     async fn update(
         &self,
@@ -80,8 +82,24 @@ impl AdminCategories {
     ) -> ApiResult<Json<CategoryDto>> {
         let change = body.0.parse()?;
         let mut conn = state.conn().await?;
-        let changed = categories::update(&mut conn, id.0, &change).await.map_err(refused)?;
-        Ok(Json(changed.ok_or_else(|| ApiError::not_found("category"))?.into()))
+        let (changed, stale) = (*conn)
+            .transaction(async |conn: &mut Conn| {
+                let unknown = || ApiError::not_found("category");
+                let before = categories::lock(conn, id.0).await?.ok_or_else(unknown)?;
+                let now =
+                    categories::update(conn, id.0, &change).await.map_err(refused)?.ok_or_else(unknown)?;
+                // Documents hold the names of categories, and find their products under everything above them.
+                let stale = now.name != before.name || now.parent_id != before.parent_id;
+                if stale {
+                    enqueue(conn, &ReindexProducts { category_id: Some(id.0) }).await?;
+                }
+                Ok::<_, ApiError>((now, stale))
+            })
+            .await?;
+        if stale {
+            state.notifier.hint(ReindexProducts::QUEUE);
+        }
+        Ok(Json(changed.into()))
     }
 
     /// Delete a category

@@ -8,5 +8,5 @@ mod write;
 pub(super) use self::{
     checks::{check_option_values, position_of},
     dto::CreateVariant,
-    write::{check_skus, refused, reply},
+    write::{check_skus, lock, refused, reply},
 };

@@ -16,7 +16,7 @@ use crate::{
     auth::{Allowed, CatalogueWrite},
     catalogue::ProductDto,
     error::{ApiError, ApiResult},
-    http::{Body, Created, NoContent, Page, PageRequest},
+    http::{Body, Created, IfMatch, NoContent, Page, PageRequest, Tagged},
     state::AppState,
 };
 
@@ -70,28 +70,35 @@ impl AdminProducts {
 
     /// One product
     ///
-    /// With variants that are not on sale.
+    /// With variants that are not on sale. The `ETag` is that of the product with its variants, whatever their stock.
     #[oai(path = "/:id", method = "get", operation_id = "adminGetProduct")]
     async fn get(
         &self,
         _caller: Allowed<CatalogueWrite>,
         state: Data<&AppState>,
         id: Path<Uuid>,
-    ) -> ApiResult<Json<ProductDto>> {
+    ) -> ApiResult<Tagged<ProductDto>> {
         let mut conn = state.conn().await?;
-        Ok(Json(write::reply(&state, &mut conn, id.0).await?))
+        let body = write::reply(&state, &mut conn, id.0).await?;
+        Ok(Tagged { version: body.version, body })
     }
 
     /// Change a product
+    ///
+    /// With `If-Match` only what you have read is changed, and not what somebody else has made of it meanwhile.
     #[oai(path = "/:id", method = "patch", operation_id = "updateProduct")]
     async fn update(
         &self,
         _caller: Allowed<CatalogueWrite>,
         state: Data<&AppState>,
         id: Path<Uuid>,
+        /// The product's `ETag` as you have read it, or `*`: 412 if somebody has changed the product or one of its variants since.
+        #[oai(name = "If-Match")]
+        if_match: IfMatch,
         body: Body<UpdateProduct>,
-    ) -> ApiResult<Json<ProductDto>> {
-        Ok(Json(write::update(&state, id.0, body.0).await?))
+    ) -> ApiResult<Tagged<ProductDto>> {
+        let body = write::update(&state, id.0, &if_match, body.0).await?;
+        Ok(Tagged { version: body.version, body })
     }
 
     /// Delete a product
@@ -103,8 +110,11 @@ impl AdminProducts {
         _caller: Allowed<CatalogueWrite>,
         state: Data<&AppState>,
         id: Path<Uuid>,
+        /// The product's `ETag` as you have read it, or `*`: 412 if somebody has changed the product or one of its variants since.
+        #[oai(name = "If-Match")]
+        if_match: IfMatch,
     ) -> ApiResult<NoContent> {
-        write::delete(&state, id.0).await?;
+        write::delete(&state, id.0, &if_match).await?;
         Ok(NoContent)
     }
 }

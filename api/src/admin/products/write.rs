@@ -14,6 +14,7 @@ use crate::{
     admin::changed,
     catalogue::ProductDto,
     error::{ApiError, ApiResult, FieldErrors, codes, constraint},
+    http::{ETag, IfMatch},
     state::AppState,
 };
 
@@ -60,6 +61,13 @@ pub async fn reply(state: &AppState, conn: &mut Conn, id: Uuid) -> ApiResult<Pro
     Ok(ProductDto::new(product, state.currency))
 }
 
+/// Locks a product against other writers; its version, if it is one that the client may change.
+pub async fn lock(conn: &mut Conn, id: Uuid, if_match: &IfMatch) -> ApiResult<i64> {
+    let version = products::lock(conn, id).await?.ok_or_else(|| ApiError::not_found("product"))?;
+    if_match.check(&ETag::version(version))?;
+    Ok(version)
+}
+
 /// Makes a product with everything.
 pub async fn create(state: &AppState, mut request: CreateProduct) -> ApiResult<ProductDto> {
     let category_ids = request.category_ids.clone().unwrap_or_default();
@@ -82,13 +90,18 @@ pub async fn create(state: &AppState, mut request: CreateProduct) -> ApiResult<P
 }
 
 /// Changes a product.
-pub async fn update(state: &AppState, id: Uuid, request: UpdateProduct) -> ApiResult<ProductDto> {
+pub async fn update(
+    state: &AppState,
+    id: Uuid,
+    if_match: &IfMatch,
+    request: UpdateProduct,
+) -> ApiResult<ProductDto> {
     let category_ids = request.category_ids.clone();
     let (change, options) = request.parse()?;
     let mut conn = state.conn().await?;
     (*conn)
         .transaction(async |conn: &mut Conn| {
-            products::lock(conn, id).await?.ok_or_else(|| ApiError::not_found("product"))?;
+            lock(conn, id, if_match).await?;
             products::update(conn, id, &change).await.map_err(refused)?;
             if let Some(ids) = &category_ids {
                 check_categories(conn, ids).await?;
@@ -104,11 +117,11 @@ pub async fn update(state: &AppState, id: Uuid, request: UpdateProduct) -> ApiRe
 }
 
 /// Deletes a product that has nothing on hand and nothing promised.
-pub async fn delete(state: &AppState, id: Uuid) -> ApiResult<()> {
+pub async fn delete(state: &AppState, id: Uuid, if_match: &IfMatch) -> ApiResult<()> {
     let mut conn = state.conn().await?;
     (*conn)
         .transaction(async |conn: &mut Conn| {
-            let version = products::lock(conn, id).await?.ok_or_else(|| ApiError::not_found("product"))?;
+            let version = lock(conn, id, if_match).await?;
             if variants::has_stock(conn, id, None).await? {
                 return Err(ApiError::conflict(
                     codes::CONFLICT,

@@ -1,5 +1,5 @@
 use poem::web::Data;
-use poem_openapi::{OpenApi, param::Path, payload::Json};
+use poem_openapi::{OpenApi, param::Path};
 use uuid::Uuid;
 
 use super::{dto::UpdateVariant, write};
@@ -9,7 +9,7 @@ use crate::{
     auth::{Allowed, CatalogueWrite},
     catalogue::VariantDto,
     error::ApiResult,
-    http::{Body, Created, NoContent},
+    http::{Body, Created, IfMatch, NoContent, Tagged},
     state::AppState,
 };
 
@@ -25,10 +25,26 @@ impl AdminVariants {
         _caller: Allowed<CatalogueWrite>,
         state: Data<&AppState>,
         id: Path<Uuid>,
+        /// The product's `ETag` as you have read it, or `*`: 412 if somebody has changed the product or one of its variants since.
+        #[oai(name = "If-Match")]
+        if_match: IfMatch,
         body: Body<CreateVariant>,
     ) -> ApiResult<Created<VariantDto>> {
-        let body = write::create(&state, id.0, body.0).await?;
-        Ok(Created { location: format!("/v1/admin/products/{}", id.0), body })
+        let body = write::create(&state, id.0, &if_match, body.0).await?;
+        Ok(Created { location: format!("/v1/admin/variants/{}", body.id), body })
+    }
+
+    /// One variant
+    ///
+    /// Whether it is on sale or not. The `ETag` is that of its product.
+    #[oai(path = "/variants/:id", method = "get", operation_id = "adminGetVariant")]
+    async fn get(
+        &self,
+        _caller: Allowed<CatalogueWrite>,
+        state: Data<&AppState>,
+        id: Path<Uuid>,
+    ) -> ApiResult<Tagged<VariantDto>> {
+        write::get(&state, id.0).await
     }
 
     /// Change a variant
@@ -38,9 +54,12 @@ impl AdminVariants {
         _caller: Allowed<CatalogueWrite>,
         state: Data<&AppState>,
         id: Path<Uuid>,
+        /// The product's `ETag` as you have read it, or `*`: 412 if somebody has changed the product or one of its variants since.
+        #[oai(name = "If-Match")]
+        if_match: IfMatch,
         body: Body<UpdateVariant>,
-    ) -> ApiResult<Json<VariantDto>> {
-        Ok(Json(write::update(&state, id.0, body.0).await?))
+    ) -> ApiResult<Tagged<VariantDto>> {
+        write::update(&state, id.0, &if_match, body.0).await
     }
 
     /// Delete a variant
@@ -52,8 +71,11 @@ impl AdminVariants {
         _caller: Allowed<CatalogueWrite>,
         state: Data<&AppState>,
         id: Path<Uuid>,
+        /// The product's `ETag` as you have read it, or `*`: 412 if somebody has changed the product or one of its variants since.
+        #[oai(name = "If-Match")]
+        if_match: IfMatch,
     ) -> ApiResult<NoContent> {
-        write::delete(&state, id.0).await?;
+        write::delete(&state, id.0, &if_match).await?;
         Ok(NoContent)
     }
 }

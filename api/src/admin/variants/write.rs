@@ -8,7 +8,6 @@ use waybill_schema::{
     Conn, Sku, UnitPrice,
     catalogue::{
         detail::{self, ProductDetail},
-        products,
         variants::{self, VariantChange},
     },
 };
@@ -17,10 +16,11 @@ use super::dto::UpdateVariant;
 use crate::{
     admin::{
         changed,
-        products::{CreateVariant, check_option_values, check_skus, position_of, refused, reply},
+        products::{CreateVariant, check_option_values, check_skus, lock, position_of, refused, reply},
     },
     catalogue::VariantDto,
     error::{ApiError, ApiResult, FieldErrors, codes},
+    http::{IfMatch, Tagged},
     state::AppState,
 };
 
@@ -28,8 +28,8 @@ use crate::{
 const MAX_VARIANTS: usize = 200;
 
 /// The product, locked against other writers.
-async fn locked(conn: &mut Conn, id: Uuid) -> ApiResult<ProductDetail> {
-    products::lock(conn, id).await?.ok_or_else(|| ApiError::not_found("product"))?;
+async fn locked(conn: &mut Conn, id: Uuid, if_match: &IfMatch) -> ApiResult<ProductDetail> {
+    lock(conn, id, if_match).await?;
     detail::by_id(conn, id).await?.ok_or_else(|| ApiError::not_found("product"))
 }
 
@@ -51,18 +51,35 @@ fn check_siblings(
     }
 }
 
-async fn one(state: &AppState, conn: &mut Conn, product: Uuid, id: Uuid) -> ApiResult<VariantDto> {
+async fn one(state: &AppState, conn: &mut Conn, product: Uuid, id: Uuid) -> ApiResult<Tagged<VariantDto>> {
     let product = reply(state, conn, product).await?;
     let variant = product.variants.into_iter().find(|variant| variant.id == id);
-    variant.ok_or_else(|| ApiError::not_found("variant"))
+    let body = variant.ok_or_else(|| ApiError::not_found("variant"))?;
+    Ok(Tagged { version: product.version, body })
+}
+
+async fn product_of(conn: &mut Conn, id: Uuid) -> ApiResult<Uuid> {
+    variants::product_of(conn, id).await?.ok_or_else(|| ApiError::not_found("variant"))
+}
+
+/// The variant as it is now.
+pub async fn get(state: &AppState, id: Uuid) -> ApiResult<Tagged<VariantDto>> {
+    let mut conn = state.conn().await?;
+    let product_id = product_of(&mut conn, id).await?;
+    one(state, &mut conn, product_id, id).await
 }
 
 /// Adds a variant to a product.
-pub async fn create(state: &AppState, product_id: Uuid, request: CreateVariant) -> ApiResult<VariantDto> {
+pub async fn create(
+    state: &AppState,
+    product_id: Uuid,
+    if_match: &IfMatch,
+    request: CreateVariant,
+) -> ApiResult<VariantDto> {
     let mut conn = state.conn().await?;
     (*conn)
         .transaction(async |conn: &mut Conn| {
-            let product = locked(conn, product_id).await?;
+            let product = locked(conn, product_id, if_match).await?;
             if product.variants.len() >= MAX_VARIANTS {
                 let detail = format!("a product has at most {MAX_VARIANTS} variants");
                 return Err(ApiError::conflict(codes::CONFLICT, detail));
@@ -85,7 +102,7 @@ pub async fn create(state: &AppState, product_id: Uuid, request: CreateVariant) 
             let ids = variants::insert(conn, product_id, &[variant]).await.map_err(refused)?;
             changed(conn, &[product_id]).await?;
             let id = ids.first().ok_or_else(|| ApiError::internal("no variant was written"))?;
-            one(state, conn, product_id, *id).await
+            Ok(one(state, conn, product_id, *id).await?.body)
         })
         .await
 }
@@ -127,13 +144,17 @@ fn parse(request: UpdateVariant, product: &ProductDetail, id: Uuid) -> ApiResult
 }
 
 /// Changes a variant.
-pub async fn update(state: &AppState, id: Uuid, request: UpdateVariant) -> ApiResult<VariantDto> {
+pub async fn update(
+    state: &AppState,
+    id: Uuid,
+    if_match: &IfMatch,
+    request: UpdateVariant,
+) -> ApiResult<Tagged<VariantDto>> {
     let mut conn = state.conn().await?;
     (*conn)
         .transaction(async |conn: &mut Conn| {
-            let product_id =
-                variants::product_of(conn, id).await?.ok_or_else(|| ApiError::not_found("variant"))?;
-            let product = locked(conn, product_id).await?;
+            let product_id = product_of(conn, id).await?;
+            let product = locked(conn, product_id, if_match).await?;
             let change = parse(request, &product, id)?;
             if let Some(sku) = &change.sku {
                 check_skus(conn, &[sku.as_str()], Some(id), |_| "sku".to_owned()).await?;
@@ -146,13 +167,12 @@ pub async fn update(state: &AppState, id: Uuid, request: UpdateVariant) -> ApiRe
 }
 
 /// Deletes a variant that has nothing on hand and nothing promised.
-pub async fn delete(state: &AppState, id: Uuid) -> ApiResult<()> {
+pub async fn delete(state: &AppState, id: Uuid, if_match: &IfMatch) -> ApiResult<()> {
     let mut conn = state.conn().await?;
     (*conn)
         .transaction(async |conn: &mut Conn| {
-            let product_id =
-                variants::product_of(conn, id).await?.ok_or_else(|| ApiError::not_found("variant"))?;
-            products::lock(conn, product_id).await?;
+            let product_id = product_of(conn, id).await?;
+            lock(conn, product_id, if_match).await?;
             if variants::has_stock(conn, product_id, Some(id)).await? {
                 return Err(ApiError::conflict(
                     codes::CONFLICT,

@@ -1,0 +1,124 @@
+//! The command line.
+
+mod controls;
+mod jobs;
+mod schedules;
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests;
+
+use clap::{Parser, Subcommand};
+
+pub use self::{
+    controls::{Dependencies, Kinds, Queues, Search},
+    jobs::{Bulk, CommonFilter, Dead, DeadTarget, JobFilter, JobTarget, Jobs, Paging},
+    schedules::Schedules,
+};
+
+/// Asks a Waybill API and acts on it.
+///
+/// Exit codes: 0 done; 1 asked and found wanting (a check is broken, a queue did not run dry in time); 2 could not ask, or
+/// was refused; 3 not confirmed.
+#[derive(Debug, Parser)]
+#[command(name = "waybill", version)]
+pub struct Args {
+    /// Base URL of the API.
+    #[arg(long, env = "WAYBILL_URL", default_value = "http://127.0.0.1:8080", global = true)]
+    pub url: String,
+    /// API key (scope system:read to look, system:write to change; orders:read for orders).
+    #[arg(long, env = "WAYBILL_API_KEY", hide_env_values = true, global = true)]
+    pub api_key: Option<String>,
+    /// Print JSON rather than tables.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Do not ask before changing many jobs. Needed where there is no terminal to ask on.
+    #[arg(long, short, global = true)]
+    pub yes: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Asks one health address and says by its exit code whether all is well; for container health checks.
+    Health {
+        /// For instance `http://127.0.0.1:8080/health/ready`.
+        url: String,
+    },
+    /// Which requests are admitted, and how long queues lag.
+    Status,
+    /// Checks the invariants: nothing oversold, nothing charged twice, ledgers sum.
+    Checks,
+    /// Where an order is and how it got there.
+    Order {
+        /// The order's id.
+        id: String,
+    },
+    /// Jobs: waiting, running, finished and dead.
+    #[command(subcommand)]
+    Jobs(Jobs),
+    /// Queues: depth, lag, pauses, limits, concurrency. Lists them when nothing else is said.
+    Queues {
+        /// What to do with one.
+        #[command(subcommand)]
+        command: Option<Queues>,
+    },
+    /// Kinds of jobs, and pausing one of them. Lists them when nothing else is said.
+    Kinds {
+        /// What to do with one.
+        #[command(subcommand)]
+        command: Option<Kinds>,
+    },
+    /// What jobs need from outside, and saying that it is down. Lists them when nothing else is said.
+    Dependencies {
+        /// What to do with one.
+        #[command(subcommand)]
+        command: Option<Dependencies>,
+    },
+    /// Workers, and what each runs since when.
+    Workers,
+    /// Schedules: work that comes round. Lists them when nothing else is said.
+    Schedules {
+        /// What to do with one.
+        #[command(subcommand)]
+        command: Option<Schedules>,
+    },
+    /// Dead letters: jobs that somebody must decide about.
+    #[command(subcommand)]
+    Dead(Dead),
+    /// Events that are written and not handed on yet, by topic.
+    Outbox,
+    /// Pipelines of events, and how far each is behind.
+    Pipelines,
+    /// Gives a pipeline events of the past again; asks first, with their number.
+    Replay {
+        /// The pipeline, as `waybill pipelines` lists them.
+        #[arg(long)]
+        pipeline: String,
+        /// Only this topic; every one that the pipeline reacts to otherwise.
+        #[arg(long)]
+        topic: Option<String>,
+        /// Events created from this on: a time (RFC 3339), or a span back from now (`2h`).
+        #[arg(long)]
+        since: String,
+        /// Events created before this; now otherwise.
+        #[arg(long)]
+        until: Option<String>,
+    },
+    /// Search: writing the index anew.
+    #[command(subcommand)]
+    Search(Search),
+    /// Who changed what at run time, the newest first.
+    Actions {
+        /// Rows, 1 to 100.
+        #[arg(long, value_name = "ROWS", default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=100))]
+        limit: u8,
+    },
+    /// Prints the completion script of a shell: `waybill completion bash > /etc/bash_completion.d/waybill`.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}

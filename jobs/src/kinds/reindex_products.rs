@@ -1,0 +1,38 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Job, Policy, Unique, queues};
+
+/// Writes the search index anew from the products as they are, from where an earlier attempt stopped.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ReindexProducts {
+    /// Only those of this category and of what is below it; all otherwise.
+    #[serde(default)]
+    pub category_id: Option<Uuid>,
+}
+
+impl Job for ReindexProducts {
+    const KIND: &'static str = "search.reindex";
+    const QUEUE: &'static str = queues::HOUSEKEEPING;
+    // A million products take some minutes; a late attempt only has the rest to do.
+    const POLICY: Policy = Policy {
+        max_attempts: 10,
+        backoff: Duration::from_secs(1),
+        backoff_cap: Duration::from_mins(1),
+        timeout: Duration::from_hours(1),
+    };
+
+    /// One at a time: of two that write the same product in the same state, the one that was asked for later has seen the
+    /// categories as they are now.
+    fn partition_key(&self) -> Option<String> {
+        Some("search.reindex".to_owned())
+    }
+
+    /// One that has not begun will see what another was to see.
+    fn unique(&self) -> Option<Unique> {
+        let scope = self.category_id.map_or_else(|| "all".to_owned(), |id| id.to_string());
+        Some(Unique::while_waiting(scope))
+    }
+}

@@ -1,0 +1,162 @@
+//! What scripts build on: the exit codes of the operator's program, and the fields of its JSON.
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Map, Value, json};
+use waybill_tests::{Plan, System, shop::checkout};
+
+use crate::operator::Operator;
+
+/// Dead letters, and finished jobs, of whoever asks for them.
+const JOBS: &str = r#"
+    insert into dead_letters (id, kind, version, queue, priority, attempt, max_attempts, snoozes, claim, run_at, claimed_at,
+        payload, failures, created_at, reason)
+    select ('00000000-0000-7000-8000-00000000000' || n)::uuid, 'mail.send', 1, 'mail', 0, 10, 10, 0, 10, now(), now(), '{}',
+        '[{"attempt": 10, "outcome": "failed", "error": "disk full", "started_at": "2026-01-01T00:00:00Z",
+           "finished_at": "2026-01-01T00:00:01Z"}]', now(), 'attempts used up'
+    from generate_series(1, 3) n"#;
+const DEAD: &str = "00000000-0000-7000-8000-000000000001";
+
+async fn system() -> anyhow::Result<System> {
+    let system = System::start(Plan::default()).await?;
+    diesel_async::SimpleAsyncConnection::batch_execute(&mut system.connection().await?, JOBS).await?;
+    Ok(system)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exit_codes_say_how_it_went() -> anyhow::Result<()> {
+    let system = system().await?;
+    let operator = Operator::of(&system, &["system:read", "system:write"]).await?;
+    let live = format!("health http://{}/health/live", system.api.address);
+    let nowhere = format!("health http://{}/health/nowhere", system.api.address);
+    for (line, code, says) in [
+        ("--version", 0, ""),
+        ("--help", 0, ""),
+        ("status", 0, ""),
+        (live.as_str(), 0, ""),
+        ("jobs list --state dead --limit 1", 0, "--cursor"),
+        ("dead retry --error disk --dry-run", 0, ""),
+        ("dead retry --error no+such --yes", 0, ""),
+        // Asked and found wanting: right after the pause a claim may still be on its way.
+        ("queues drain imports --timeout 0", 1, ""),
+        (nowhere.as_str(), 1, ""),
+        // Not understood, before anybody is asked.
+        ("", 2, "unrecognized subcommand"),
+        ("jobs", 2, "Usage"),
+        ("jobs list --state lost", 2, "possible values: scheduled"),
+        ("jobs list --limit 101", 2, "1..=100"),
+        ("jobs list --since yesterday", 2, "neither a time"),
+        ("jobs cancel --state queued --reason late", 2, "<ID>"),
+        ("dead retry --error disk --limit 0", 2, "1..=10000"),
+        ("schedules put x --spec every+1s --kind mail.send --missed never", 2, "possible values: skip"),
+        // Refused.
+        ("jobs show 00000000-0000-7000-8000-00000000000f", 2, "404"),
+        ("jobs show ../queues", 2, "is no name"),
+        ("order 00000000-0000-7000-8000-00000000000f", 2, "403"),
+        ("search reindex --category 00000000-0000-7000-8000-00000000000f", 2, "there is no such category"),
+        ("--url http://127.0.0.1:1 status", 2, "no answer from"),
+        ("--api-key wbk_unknown status", 2, "401"),
+        ("dead retry", 2, "--all"),
+        ("jobs discard", 2, "--state"),
+        // Not confirmed.
+        ("dead retry --error disk", 3, "retry 3 dead letters? There is no terminal to ask on: pass --yes."),
+        ("jobs discard --state dead", 3, "discard 3 jobs?"),
+    ] {
+        let told = operator.run(line).await?;
+        ensure!(told.code == code && told.errors.contains(says), "{line}: {} {}", told.code, told.errors);
+        ensure!(code == 0 || code == 1 || told.out.is_empty(), "{line} prints {}", told.out);
+    }
+    ensure!(system.count("select count(*) as n from dead_letters").await? == 3);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_job_is_changed_and_never_only_counted() -> anyhow::Result<()> {
+    let system = system().await?;
+    let operator = Operator::of(&system, &["system:read", "system:write"]).await?;
+    for group in ["jobs retry", "jobs cancel", "jobs discard", "dead retry", "dead discard"] {
+        for line in [format!("{group} {DEAD} --dry-run"), format!("{group} --dry-run {DEAD} --yes")] {
+            let told = operator.run(&line).await?;
+            let clear = told.errors.contains("--dry-run") && told.errors.contains("cannot be used with");
+            ensure!(told.code == 2 && clear && told.out.is_empty(), "{line}: {} {}", told.code, told.errors);
+        }
+        for filter in ["--kind mail.send", "--queue mail", "--error disk", "--since 1h", "--until 1h"] {
+            operator.fails(&format!("{group} {DEAD} {filter} --yes"), 2, "cannot be used with").await?;
+        }
+    }
+    operator.fails(&format!("dead retry {DEAD} --all --yes"), 2, "cannot be used with").await?;
+    operator.fails(&format!("jobs retry {DEAD} --state dead --yes"), 2, "cannot be used with").await?;
+    ensure!(system.count("select count(*) as n from dead_letters").await? == 3, "something was changed");
+    ensure!(system.count("select count(*) as n from operator_actions").await? == 0, "something was changed");
+    Ok(())
+}
+
+/// The names of the fields: of the rows of a list those of the first, and nothing of what is inside of them but objects.
+fn shape(value: &Value, depth: usize) -> Value {
+    match value {
+        Value::Object(members) => {
+            let inside = members.iter().map(|(name, value)| (name.clone(), shape(value, depth + 1)));
+            Value::Object(inside.collect::<Map<_, _>>())
+        }
+        Value::Array(rows) if depth < 2 => {
+            Value::Array(rows.first().map(|row| shape(row, depth + 1)).into_iter().collect())
+        }
+        Value::Array(_) => json!([]),
+        _ => json!("..."),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fields_of_its_json_are_those_agreed_on() -> anyhow::Result<()> {
+    let system = system().await?;
+    let operator = Operator::of(&system, &["system:read", "system:write", "orders:read"]).await?;
+    system.sell("MUG-1", "7.65", 10).await?;
+    let (buyer, _) = system.anybody.register("ada@example.com").await?;
+    let order = system.place(&buyer, &checkout(&[("MUG-1", 1)], "tok_visa")).await?;
+    system.settled(&order).await?;
+    let order = format!("order {}", order["id"].as_str().context("no id")?);
+    operator.well("queues limit mail --running 5 --rate 100/60s").await?;
+    operator.well("queues concurrency mail 2").await?;
+    operator.well("dependencies down harbour").await?;
+
+    let mut shapes = Map::new();
+    for (name, line) in [
+        ("checks", "checks"),
+        ("order", order.as_str()),
+        ("jobs list", "jobs list --state dead"),
+        ("jobs show", &format!("jobs show {DEAD}")),
+        ("jobs logs", &format!("jobs logs {DEAD}")),
+        ("jobs retry --dry-run", "jobs retry --state dead --dry-run"),
+        ("queues pause", "queues pause mail"),
+        ("queues resume", "queues resume mail"),
+        ("queues limit", "queues limit mail --running 5 --rate 100/60s --key-rate 5/1s"),
+        ("queues concurrency", "queues concurrency mail 2"),
+        ("kinds", "kinds"),
+        ("kinds pause", "kinds pause mail.send"),
+        ("kinds resume", "kinds resume mail.send"),
+        ("dependencies", "dependencies"),
+        ("dependencies up", "dependencies up harbour"),
+        ("workers", "workers"),
+        ("schedules", "schedules"),
+        ("schedules put", "schedules put nightly --spec 30+1+*+*+* --kind housekeeping.maintain"),
+        ("schedules show", "schedules show nightly"),
+        ("schedules run", "schedules run nightly"),
+        ("schedules delete", "schedules delete nightly"),
+        ("dead list", "dead list"),
+        ("dead retry", &format!("dead retry {DEAD}")),
+        ("pipelines", "pipelines"),
+        ("replay", "replay --pipeline indexing --since 1h --yes"),
+        ("search reindex", "search reindex"),
+        ("actions", "actions"),
+    ] {
+        let mut answer = operator.json(line).await?;
+        // What a trail and the details of a record begin with is another matter at each moment.
+        for busy in ["/trail/0/detail", "/data/0/detail", "/data/0/progress", "/progress", "/result"] {
+            if let Some(detail) = answer.pointer_mut(busy) {
+                *detail = Value::Null;
+            }
+        }
+        shapes.insert(name.to_owned(), shape(&answer, 0));
+    }
+    insta::assert_snapshot!("json", serde_json::to_string_pretty(&shapes)?);
+    Ok(())
+}
