@@ -4,6 +4,7 @@
 mod api;
 mod consumers;
 mod gateway;
+mod import_parts;
 mod imports;
 mod journey;
 mod kill;
