@@ -27,7 +27,7 @@ use super::{
 };
 
 /// Rows of a stretch. What memory and space in the store the cutting takes is bounded by it; the next one is cut when this one
-/// is in. A worker writes so many in half a minute, and waits a second for the others at the end.
+/// is in. So long that what workers wait for each other at its end does not count.
 pub const STRETCH: usize = 250_000;
 /// Rows whose groups are asked for together.
 const TOGETHER: usize = 1_000;

@@ -17,7 +17,7 @@ use waybill_schema::{
 
 use super::run::{FAILED, Importer};
 
-/// Bytes for which another part pays: a second of work, where its job takes some 20 ms.
+/// Bytes for which another part pays: some thousand rows in several transactions, where its job costs two more.
 const PART_BYTES: i64 = 256 * 1024;
 /// Parts at most. Many more than any worker runs at a time, so that all have work until nearly the end; few enough for their
 /// buffers while they are cut.
