@@ -101,6 +101,10 @@ fn sku_and_product(header: &Header, row: &Row) -> Option<(String, String, String
         return None;
     }
     let mut text = |column: &str| cells.text(column).unwrap_or_default().to_owned();
+    // A quote that some later row closes makes one row of them, with a name that is refused.
+    if text("name").contains('\n') {
+        return None;
+    }
     Some((text("sku"), text("product"), text("name")))
 }
 

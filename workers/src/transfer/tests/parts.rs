@@ -21,15 +21,15 @@ async fn cutting() -> (Setup, Registry) {
     (setup, registry)
 }
 
-/// Products of three variants, SKUs that come again at another price and in another product, bad rows, blank rows, a quote
-/// that is left open.
+/// Products of three variants, SKUs that come again at another price and in another product, bad rows, blank rows, at the end a
+/// quote that is left open.
 fn catalogue(rows: usize) -> String {
     let mut file = String::from("\n sku,name,price,product,category\n");
     for row in 0..rows {
         let sku = if row % 7 == 6 { row - 5 } else { row };
         let product = sku / 3;
         match row % 23 {
-            20 => writeln!(file, "S{sku},\"Thing {product},1,p-{product},Home").unwrap(),
+            20 => writeln!(file, "S{sku},Thing {product}").unwrap(),
             21 => writeln!(file, "S{sku},Thing {product},free,p-{product},Home").unwrap(),
             22 => writeln!(file, "\n\nS{},Elsewhere,1,p-{product}-x,", sku / 2).unwrap(),
             _ => {
@@ -39,7 +39,7 @@ fn catalogue(rows: usize) -> String {
             }
         }
     }
-    file + "\n\n\n"
+    file + "Q,\"open,1,p,\n\n\n"
 }
 
 /// What is in the catalogue and in the stock, as one text.
@@ -76,8 +76,8 @@ async fn run_all(setup: &Setup, registry: &Registry, import: &ImportRow) -> Impo
 async fn parts_come_to_what_one_job_comes_to() {
     let whole = Setup::new(500).await;
     let (cut, registry) = cutting().await;
-    let stock: String = (0..90).map(|row| format!("S{},{}\n", row * 7 % 60, row % 5 - 1)).collect();
-    let stock = format!("sku,on_hand\n{stock}");
+    let stock: Vec<String> = (0..90).map(|row| format!("S{},{}\n", row * 7 % 60, row % 7 - 1)).collect();
+    let stock = format!("sku,on_hand\n{}", stock.concat());
     for (kind, file) in [(ImportKind::Products, catalogue(150)), (ImportKind::Stock, stock)] {
         let expected = whole.import(kind, &file).await;
         let import = cut.upload(kind, file.as_bytes()).await;
@@ -132,7 +132,7 @@ async fn workers_that_die_in_parts_repeat_and_lose_nothing() {
             Some(ran) => assert_eq!(ran.error, None, "{ran:?}"),
         }
     }
-    assert!(deaths > 60, "{deaths}");
+    assert!(deaths > 40, "{deaths}");
     let import = setup.find(import.id).await;
     assert_eq!((import.status, counts(&import)), (ImportStatus::Completed, counts(&expected)));
     assert_eq!(setup.errors(&import).await, whole.errors(&expected).await);
