@@ -258,7 +258,7 @@ async fn a_worker_killed_at_any_stage_of_an_import_repeats_and_loses_nothing() -
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement, for a machine that does nothing else"]
 async fn import_speed() -> anyhow::Result<()> {
-    const FILE: i32 = 20_000;
+    const FILE: i32 = 12_000;
     let mut products = String::from("sku,name,price,brand,category\n");
     let mut stock = String::from("sku,on_hand\n");
     for row in 0..FILE {
