@@ -123,7 +123,7 @@ async fn workers_that_die_in_parts_repeat_and_lose_nothing() {
                      where state <> 'queued'";
         setup.db.execute(again).await;
         flows::sweep(&mut *setup.db.conn().await).await.unwrap();
-        let next = "select id from jobs order by kind = 'import.run', id limit 1";
+        let next = "select (select id from jobs order by kind = 'import.run', id limit 1)";
         let next = setup.db.text(next).await;
         let Ok(id) = next.parse::<Uuid>() else { break };
         let polls = lives.entry(next).or_default();
