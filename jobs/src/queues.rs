@@ -10,11 +10,13 @@ pub const MAIL: &str = "mail";
 pub const WEBHOOKS: &str = "webhooks";
 /// Files coming in.
 pub const IMPORTS: &str = "imports";
+/// Parts of large files: a queue of their own, so that neither small files nor the end of a cancelled import wait for them.
+pub const IMPORT_PARTS: &str = "import_parts";
 /// Expiry, retention, reconciliation.
 pub const HOUSEKEEPING: &str = "housekeeping";
 
 /// Every queue of jobs proper; each pipeline has one more, see [`pipeline_queue`].
-pub const ALL: &[&str] = &[CHECKOUT, PAYMENTS, MAIL, WEBHOOKS, IMPORTS, HOUSEKEEPING];
+pub const ALL: &[&str] = &[CHECKOUT, PAYMENTS, MAIL, WEBHOOKS, IMPORTS, IMPORT_PARTS, HOUSEKEEPING];
 
 /// The queue in which a pipeline's events wait when they ride on Postgres, parked ones included.
 pub fn pipeline_queue(pipeline: &str) -> String {

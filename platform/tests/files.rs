@@ -185,3 +185,18 @@ async fn only(folder: &Path, count: usize) {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn what_is_below_a_folder_goes_at_once_and_nothing_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = open(folder.path());
+    for key in ["a/b/1", "a/b/c/2", "a/bc/3", "a/b.csv"] {
+        files.put_bytes(key, Bytes::from_static(b"x")).await.unwrap();
+    }
+    assert_eq!(files.delete_below("a/b").await.unwrap(), 2);
+    assert_eq!(remains(folder.path()).len(), 2);
+    assert!(!folder.path().join("a/b").exists(), "no empty folder stays");
+    assert_eq!(files.delete_below("a/b").await.unwrap(), 0);
+    assert!(matches!(files.delete_below("a/../b").await, Err(FilesError::InvalidKey { .. })));
+    assert!(matches!(files.delete_below("").await, Err(FilesError::InvalidKey { .. })), "not everything");
+}

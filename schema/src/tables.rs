@@ -206,6 +206,22 @@ diesel::table! {
 }
 
 diesel::table! {
+    import_parts (import_id, part) {
+        import_id -> Uuid,
+        part -> Integer,
+        prefix -> Text,
+        sizes -> Array<BigInt>,
+        place -> BigInt,
+        bytes_done -> BigInt,
+        rows_done -> BigInt,
+        rows_created -> BigInt,
+        rows_updated -> BigInt,
+        rows_unchanged -> BigInt,
+        rows_failed -> BigInt,
+    }
+}
+
+diesel::table! {
     imports (id) {
         id -> Uuid,
         kind -> Text,
@@ -225,6 +241,7 @@ diesel::table! {
         created_at -> Timestamptz,
         started_at -> Nullable<Timestamptz>,
         finished_at -> Nullable<Timestamptz>,
+        flow_id -> Nullable<Uuid>,
     }
 }
 
@@ -786,6 +803,7 @@ diesel::joinable!(cart_lines -> variants (variant_id));
 diesel::joinable!(carts -> users (customer_id));
 diesel::joinable!(flow_steps -> flows (flow_id));
 diesel::joinable!(import_errors -> imports (import_id));
+diesel::joinable!(import_parts -> imports (import_id));
 diesel::joinable!(imports -> users (created_by));
 diesel::joinable!(order_history -> orders (order_id));
 diesel::joinable!(order_lines -> orders (order_id));
@@ -821,6 +839,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     flow_steps,
     flows,
     import_errors,
+    import_parts,
     imports,
     inbox,
     job_history,

@@ -10,7 +10,7 @@
 //! left out. `WAYBILL_FAIL_POINTS_DIR` names a folder in which every strike leaves a file, so that the count holds over
 //! processes and a worker that was started again does not die again; without it each process counts for itself.
 //!
-//! The points, in the order in which an order passes them:
+//! The points, in the order in which an order, and then an import in parts, passes them:
 //!
 //! | point | where |
 //! |---|---|
@@ -32,6 +32,11 @@
 //! | `checkout.after_money_back` | after that answer's commit |
 //! | `checkout.before_cancel`, `checkout.cancelling`, `checkout.after_cancel` | around the transaction that cancels |
 //! | `reindex.after_step` | after a step of a reindex and its progress are written |
+//! | `import.after_begin` | an import's workflow is started |
+//! | `import.before_split`, `import.after_split` | around the transaction that records its parts, whose files are stored |
+//! | `import.part_moved` | after the commit of a chunk of a part |
+//! | `import.before_merge`, `import.after_merge` | around the transaction that joins the parts |
+//! | `import.before_clean` | before their files are removed |
 //! | `gateway_event.before_commit`, `gateway_event.after_commit` | around what a gateway's webhook changes |
 
 /// Passes a fail point: `fail_point!("checkout.after_reserve")`, or with a format and its arguments. To be used in async

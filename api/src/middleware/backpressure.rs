@@ -127,7 +127,7 @@ impl Class {
     fn adds_to(self, queue: &str) -> bool {
         let events = queue == OUTBOX || queue.starts_with("events.");
         match self {
-            Self::Bulk => events || queue == queues::IMPORTS,
+            Self::Bulk => events || queue == queues::IMPORTS || queue == queues::IMPORT_PARTS,
             Self::Writes => events || queue == queues::MAIL || queue == queues::WEBHOOKS,
             Self::Orders => events || queue == queues::MAIL,
         }

@@ -7,8 +7,9 @@ use uuid::Uuid;
 use waybill_schema::Conn;
 
 use super::{
-    CheckInvariants, DeliverWebhook, ExpireCheckouts, HandleGatewayEvent, Maintain, ReindexProducts,
-    ReplayEvents, RunCheckout, RunImport, SendMail, WatchCheckouts,
+    CheckInvariants, CleanImport, DeliverWebhook, ExpireCheckouts, HandleGatewayEvent, ImportPart, Maintain,
+    MergeImport, ReindexProducts, ReplayEvents, RunCheckout, RunImport, SendMail, SplitImport,
+    WatchCheckouts,
 };
 use crate::{Enqueue, EnqueueError, Job, enqueue_with};
 
@@ -43,8 +44,12 @@ pub const ALL: &[KindInfo] = &[
     KindInfo::of::<ExpireCheckouts>(),
     KindInfo::of::<Maintain>(),
     KindInfo::of::<WatchCheckouts>(),
+    KindInfo::of::<CleanImport>(),
+    KindInfo::of::<MergeImport>(),
+    KindInfo::of::<ImportPart>(),
     // Rows that are in stay in: an import that is cancelled stops where it is.
     KindInfo::of::<RunImport>().cancelled_by_owner(),
+    KindInfo::of::<SplitImport>(),
     KindInfo::of::<SendMail>(),
     KindInfo::of::<HandleGatewayEvent>(),
     KindInfo::of::<ReindexProducts>(),

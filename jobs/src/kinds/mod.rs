@@ -1,9 +1,10 @@
-//! Every kind of job, one file each.
+//! Every kind of job, one file each; the steps of a workflow share one.
 
 mod check_invariants;
 mod deliver_webhook;
 mod expire_checkouts;
 mod gateway_event;
+mod import_parts;
 pub mod list;
 mod maintain;
 mod reindex_products;
@@ -17,6 +18,7 @@ pub use check_invariants::CheckInvariants;
 pub use deliver_webhook::DeliverWebhook;
 pub use expire_checkouts::ExpireCheckouts;
 pub use gateway_event::HandleGatewayEvent;
+pub use import_parts::{CleanImport, ImportPart, MergeImport, SplitImport};
 pub use maintain::Maintain;
 pub use reindex_products::ReindexProducts;
 pub use replay_events::ReplayEvents;

@@ -41,7 +41,7 @@ fn the_defaults_and_a_database_are_enough() {
     assert!(config.broker.url.is_none());
     assert_eq!(config.worker.lease, Duration::from_secs(15));
     assert_eq!(config.worker.queues["checkout"], 64);
-    assert_eq!(config.worker.queues.len(), 6);
+    assert_eq!(config.worker.queues.len(), 7);
     assert_eq!(config.webhooks.schedule.len(), 9);
     assert_eq!(config.webhooks.schedule[8], Duration::from_hours(24));
     assert!(!config.webhooks.allow_private_addresses);
@@ -200,7 +200,7 @@ fn an_empty_variable_counts_as_not_set() {
         load(&[("WAYBILL_WORKER__LEASE", ""), ("WAYBILL_LOG__FORMAT", ""), ("WAYBILL_WORKER__QUEUES", "")])
             .unwrap();
     assert_eq!(config.worker.lease, Duration::from_secs(15));
-    assert_eq!(config.worker.queues.len(), 6);
+    assert_eq!(config.worker.queues.len(), 7);
     let config = load(&[("WAYBILL_AUTH__JWT_SECRET", ""), ("WAYBILL_AUTH__JWT_SECRET_FILE", "")]).unwrap();
     assert!(config.auth.jwt_secret.expose_secret().starts_with(check::DEVELOPMENT_SECRET));
     let file = file("[broker]\nurl = \"amqp://from-file\"\n");

@@ -21,6 +21,8 @@ pub struct WorkerConfig {
     pub shutdown_deadline: Duration,
     /// Most jobs claimed in one statement.
     pub claim_batch: u16,
+    /// Imports of which so many bytes are left are cut into parts.
+    pub cut_imports_from: u64,
 }
 
 impl WorkerConfig {
@@ -39,6 +41,7 @@ impl WorkerConfig {
             grace: section.duration("grace", "100ms"..="1m"),
             shutdown_deadline: section.duration("shutdown_deadline", "0s"..="1h"),
             claim_batch: section.number("claim_batch", 1..=5_000),
+            cut_imports_from: section.number("cut_imports_from", 1..=1_099_511_627_776),
         };
         config.queues.retain(|_, concurrency| *concurrency > 0);
         if reader.usable(&["worker.heartbeat", "worker.lease"]) && config.heartbeat * 2 >= config.lease {

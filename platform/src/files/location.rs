@@ -34,8 +34,9 @@ pub fn open(config: &FilesConfig) -> Result<Arc<dyn ObjectStore>, FilesError> {
 
 fn open_folder(folder: &Path) -> Result<LocalFileSystem, BoxError> {
     std::fs::create_dir_all(folder)?;
-    // An accepted upload must survive a power cut, as the job that speaks of it does.
-    Ok(LocalFileSystem::new_with_prefix(folder)?.with_fsync(true))
+    // An accepted upload must survive a power cut, as the job that speaks of it does. A store has no folders that could be
+    // left behind empty.
+    Ok(LocalFileSystem::new_with_prefix(folder)?.with_fsync(true).with_automatic_cleanup(true))
 }
 
 fn open_bucket(bucket: &str, config: &S3Config) -> object_store::Result<AmazonS3> {

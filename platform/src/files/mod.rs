@@ -219,6 +219,25 @@ impl Files {
             Err(error) => Err(FilesError::Store(error)),
         }
     }
+
+    /// Removes every file whose key begins with the segments of `folder`; returns how many there were. One that goes
+    /// meanwhile is as good as removed.
+    ///
+    /// # Errors
+    /// [`FilesError::InvalidKey`], [`FilesError::Store`].
+    pub async fn delete_below(&self, folder: &str) -> Result<usize, FilesError> {
+        let path = parse_key(folder)?;
+        let mut found = self.store.list(Some(&path));
+        let mut removed = 0;
+        while let Some(file) = found.try_next().await.map_err(FilesError::Store)? {
+            match self.store.delete(&file.location).await {
+                Ok(()) => removed += 1,
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(FilesError::Store(error)),
+            }
+        }
+        Ok(removed)
+    }
 }
 
 impl OpenFile {

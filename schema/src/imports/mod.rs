@@ -1,5 +1,6 @@
 //! Imports: files that become rows.
 
+pub mod parts;
 pub mod run;
 
 use chrono::{DateTime, Utc};
@@ -60,12 +61,18 @@ pub struct ImportRow {
     /// The job that reads it.
     #[diesel(sql_type = SqlUuid)]
     pub job_id: Uuid,
-    /// Rows read, bad ones included.
+    /// The workflow that imports what lies behind `byte_offset`, if that is cut into parts.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub flow_id: Option<Uuid>,
+    /// Rows read, bad ones included, and those that parts have read.
     #[diesel(sql_type = BigInt)]
     pub rows_done: i64,
-    /// Where the next attempt goes on.
+    /// Where the next attempt goes on, or where what the parts have begins.
     #[diesel(sql_type = BigInt)]
     pub byte_offset: i64,
+    /// Bytes of the rows that are read.
+    #[diesel(sql_type = BigInt)]
+    pub bytes_done: i64,
     /// Rows that made something new.
     #[diesel(sql_type = BigInt)]
     pub rows_created: i64,
@@ -128,20 +135,35 @@ pub struct NewImport {
     pub job_id: Uuid,
 }
 
-macro_rules! columns {
-    () => {
-        "id, kind, status, filename, object, size_bytes, job_id, rows_done, byte_offset, rows_created, rows_updated,
-         rows_unchanged, rows_failed, error, created_at, started_at, finished_at"
+/// Imports with what their parts have done so far. One statement, so what a part has is never seen twice, nor missed, when
+/// it is added to the import.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "select i.id, i.kind, i.status, i.filename, i.object, i.size_bytes, i.job_id, i.flow_id, i.byte_offset, i.error,
+                    i.created_at, i.started_at, i.finished_at, i.byte_offset + p.bytes_done as bytes_done,
+                    i.rows_done + p.rows_done as rows_done, i.rows_created + p.rows_created as rows_created,
+                    i.rows_updated + p.rows_updated as rows_updated,
+                    i.rows_unchanged + p.rows_unchanged as rows_unchanged, i.rows_failed + p.rows_failed as rows_failed
+             from imports i cross join lateral (
+                 select coalesce(sum(bytes_done), 0)::bigint as bytes_done, coalesce(sum(rows_done), 0)::bigint as rows_done,
+                        coalesce(sum(rows_created), 0)::bigint as rows_created,
+                        coalesce(sum(rows_updated), 0)::bigint as rows_updated,
+                        coalesce(sum(rows_unchanged), 0)::bigint as rows_unchanged,
+                        coalesce(sum(rows_failed), 0)::bigint as rows_failed
+                 from import_parts where import_id = i.id) p ",
+            $rest
+        )
     };
 }
 
 /// Writes an import.
 pub async fn create(conn: &mut Conn, import: &NewImport) -> QueryResult<ImportRow> {
-    sql(concat!(
-        "insert into imports (id, kind, filename, object, size_bytes, created_by, job_id)
-         values ($1, $2, $3, $4, $5, $6, $7) returning ",
-        columns!()
-    ))
+    sql("insert into imports (id, kind, filename, object, size_bytes, created_by, job_id)
+         values ($1, $2, $3, $4, $5, $6, $7)
+         returning id, kind, status, filename, object, size_bytes, job_id, flow_id, rows_done, byte_offset,
+                   byte_offset as bytes_done, rows_created, rows_updated, rows_unchanged, rows_failed, error, created_at,
+                   started_at, finished_at")
     .bind::<SqlUuid, _>(import.id)
     .bind::<Text, _>(import.kind.as_str())
     .bind::<Text, _>(&import.filename)
@@ -155,24 +177,16 @@ pub async fn create(conn: &mut Conn, import: &NewImport) -> QueryResult<ImportRo
 
 /// One import.
 pub async fn find(conn: &mut Conn, id: Uuid) -> QueryResult<Option<ImportRow>> {
-    sql(concat!("select ", columns!(), " from imports where id = $1"))
-        .bind::<SqlUuid, _>(id)
-        .get_result(conn)
-        .await
-        .optional()
+    sql(select!("where i.id = $1")).bind::<SqlUuid, _>(id).get_result(conn).await.optional()
 }
 
 /// Imports older than `before`, newest first.
 pub async fn list(conn: &mut Conn, before: Option<Uuid>, limit: i64) -> QueryResult<Vec<ImportRow>> {
-    sql(concat!(
-        "select ",
-        columns!(),
-        " from imports where $1::uuid is null or id < $1 order by id desc limit $2"
-    ))
-    .bind::<Nullable<SqlUuid>, _>(before)
-    .bind::<BigInt, _>(limit)
-    .load(conn)
-    .await
+    sql(select!("where $1::uuid is null or i.id < $1 order by i.id desc limit $2"))
+        .bind::<Nullable<SqlUuid>, _>(before)
+        .bind::<BigInt, _>(limit)
+        .load(conn)
+        .await
 }
 
 /// Row errors behind (`row_number`, `field`), a page in file order.

@@ -18,7 +18,7 @@ fn upload(system: &System, kind: &str, file: Vec<u8>) -> reqwest::RequestBuilder
 }
 
 /// Uploads a file; returns where to follow it.
-async fn begin(system: &System, kind: &str, file: impl Into<Vec<u8>>) -> anyhow::Result<String> {
+pub async fn begin(system: &System, kind: &str, file: impl Into<Vec<u8>>) -> anyhow::Result<String> {
     let (status, import) = client::answer(upload(system, kind, file.into())).await?;
     ensure!(status == StatusCode::ACCEPTED, "{status} {import}");
     Ok(format!("/v1/admin/imports/{}", import["id"].as_str().context("no id")?))
@@ -43,7 +43,7 @@ async fn import(system: &System, kind: &str, file: impl Into<Vec<u8>>) -> anyhow
     Ok((import, report.as_str().unwrap_or_default().to_owned()))
 }
 
-fn count(import: &Value, field: &str) -> i64 {
+pub fn count(import: &Value, field: &str) -> i64 {
     import[field].as_i64().unwrap_or(-1)
 }
 
@@ -199,7 +199,7 @@ async fn files_that_cannot_be_used_at_all_say_why() -> anyhow::Result<()> {
 }
 
 /// Files below a folder.
-fn walk(folder: &std::path::Path) -> anyhow::Result<usize> {
+pub fn walk(folder: &std::path::Path) -> anyhow::Result<usize> {
     let mut files = 0;
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();

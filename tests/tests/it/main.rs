@@ -7,6 +7,7 @@ mod consumers;
 mod dependencies;
 mod erasure;
 mod gateway;
+mod import_parts;
 mod imports;
 mod journey;
 mod kill;

@@ -59,7 +59,7 @@ async fn the_declared_tables_are_the_migrated_ones() -> anyhow::Result<()> {
                 when 'smallint' then 'SmallInt' when 'integer' then 'Integer' when 'bigint' then 'BigInt'
                 when 'numeric' then 'Numeric' when 'double precision' then 'Double'
                 when 'timestamp with time zone' then 'Timestamptz'
-                when 'text[]' then 'Array<Text>' when 'uuid[]' then 'Array<Uuid>'
+                when 'text[]' then 'Array<Text>' when 'bigint[]' then 'Array<BigInt>' when 'uuid[]' then 'Array<Uuid>'
                 else format_type(a.atttypid, null) end) t (name)
          where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
            and c.relname <> '__diesel_schema_migrations'",

@@ -2,8 +2,14 @@
 
 mod chunk;
 mod csv;
+mod cut;
 mod error;
+mod follow;
+mod frames;
+mod groups;
 mod kind;
+mod parts;
+mod pieces;
 mod products;
 mod run;
 mod stock;
@@ -26,10 +32,24 @@ const CHUNK_ROWS: usize = 500;
 /// Adds this folder's handlers.
 pub fn register(registry: Registry, services: &Services) -> Result<Registry, StartError> {
     let importer = Arc::new(importer(services, CHUNK_ROWS)?);
-    Ok(registry.job(move |job, context| Arc::clone(&importer).run(job, context)))
+    Ok(steps(registry, &importer))
+}
+
+fn steps(registry: Registry, importer: &Arc<Importer>) -> Registry {
+    let [run, undo, split, part, merge, clean] = std::array::from_fn(|_| Arc::clone(importer));
+    registry
+        .job_with_compensation(
+            move |job, context| Arc::clone(&run).run(job, context),
+            move |job, context| Arc::clone(&undo).undo(job, context),
+        )
+        .job(move |job, context| Arc::clone(&split).split(job, context))
+        .job(move |job, context| Arc::clone(&part).part(job, context))
+        .job(move |job, context| Arc::clone(&merge).merge(job, context))
+        .job(move |job, context| Arc::clone(&clean).clean(job, context))
 }
 
 fn importer(services: &Services, chunk_rows: usize) -> Result<Importer, StartError> {
     let currency = services.config.checkout.currency.parse()?;
-    Ok(Importer { files: services.files.clone(), currency, chunk_rows })
+    let cut_from = i64::try_from(services.config.worker.cut_imports_from).unwrap_or(i64::MAX);
+    Ok(Importer { files: services.files.clone(), currency, chunk_rows, cut_from, stretch: cut::STRETCH })
 }

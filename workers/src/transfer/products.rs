@@ -1,12 +1,15 @@
 //! Product files: one row a variant.
 
+use std::collections::HashMap;
+
+use diesel::QueryResult;
 use rust_decimal::Decimal;
 use waybill_jobs::{emit_all, events::ProductUpdated};
 use waybill_schema::{
     Conn, Currency, Sku, UnitPrice,
     catalogue::{
         ProductStatus, slugify,
-        upsert::{self, UpsertRow},
+        upsert::{self, UpsertRow, group},
     },
     imports::run::RowOutcome,
 };
@@ -14,6 +17,7 @@ use waybill_schema::{
 use super::{
     csv::{Cells, Columns, FieldError},
     error::ChunkError,
+    groups::{Seen, hash},
     kind::{Cause, Kind},
 };
 
@@ -98,6 +102,19 @@ impl Kind for Products {
             },
         };
         cells.finish(Some(row))
+    }
+
+    async fn known(&self, conn: &mut Conn, rows: &[&UpsertRow]) -> QueryResult<HashMap<String, String>> {
+        group::known(conn, rows).await
+    }
+
+    /// By product: its last row tells what is the product's. A SKU stays with its product, the one it has or the one that its
+    /// first row asks for; what later rows ask for changes nothing and is refused.
+    fn group(&self, row: &UpsertRow, known: &HashMap<String, String>, seen: &mut Seen) -> u64 {
+        match known.get(row.sku.as_str()) {
+            Some(slug) => hash(slug),
+            None => seen.first(row.sku.as_str(), || hash(&group::asked_for(row))),
+        }
     }
 
     async fn apply(

@@ -1,4 +1,5 @@
-//! `import.run`: a file into the database, chunk by chunk.
+//! `import.run`: a file into the database, chunk by chunk; of a large one, stretch by stretch, by workflows that run its parts
+//! side by side.
 //!
 //! Each chunk is one transaction: its rows, its events, its errors, the counters and the place to go on from. A worker
 //! that dies loses the chunk it was at, and the next one goes on from there: no row is written twice. Memory is bounded
@@ -10,6 +11,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tokio::io::AsyncRead;
 use waybill_jobs::{Failure, JobContext, JobResult, Outcome, kinds::RunImport};
 use waybill_platform::files::{Files, FilesError};
 use waybill_schema::{
@@ -18,8 +20,9 @@ use waybill_schema::{
 };
 
 use super::{
-    chunk::{Chunk, Line},
-    csv::{Cells, FieldError, Header, HeaderError, Row, Rows},
+    chunk::{Chunk, Line, Passed, Place},
+    csv::{Cells, Columns, FieldError, Header, HeaderError, Row, Rows},
+    follow,
     kind::Kind,
     products::Products,
     stock::Stock,
@@ -31,7 +34,17 @@ pub struct Importer {
     pub(super) files: Files,
     pub(super) currency: Currency,
     pub(super) chunk_rows: usize,
+    /// With so many bytes left, a file is cut into parts.
+    pub(super) cut_from: i64,
+    /// Rows cut at a time.
+    pub(super) stretch: usize,
 }
+
+/// A file being read.
+type Reader = Box<dyn AsyncRead + Send + Unpin>;
+
+/// What an import failed of, if that is nothing to do with its file.
+pub(super) const FAILED: &str = "an internal error; the job has the details";
 
 /// Why reading ended before the end of the file.
 pub(super) enum Stop {
@@ -58,11 +71,21 @@ impl Importer {
                 None => return Ok(Outcome::Discard("there is no such import".to_owned())),
                 Some(import) if import.status == ImportStatus::Completed => return Ok(Outcome::done()),
                 Some(import) => {
+                    if let Some(flow_id) = import.flow_id {
+                        drop(conn);
+                        return follow::follow(&import, flow_id, &context).await;
+                    }
                     run::start(&mut conn, import.id).await?;
                     import
                 }
             }
         };
+        if import.size_bytes - import.byte_offset >= self.cut_from {
+            return match self.begin(&import, &context).await {
+                Err(stop) => ended(stop, false, &import, &context).await,
+                Ok(outcome) => Ok(outcome),
+            };
+        }
         let mut writer = Writer::new(&import, context.clone());
         let read = match import.kind {
             ImportKind::Products => {
@@ -72,62 +95,62 @@ impl Importer {
         };
         match read {
             Ok(()) => writer.complete().await,
-            Err(Stop::File(error)) => {
-                let mut conn = context.pool.get().await?;
-                run::fail(&mut conn, import.id, &error).await?;
-                Ok(Outcome::Discard(error))
-            }
-            Err(Stop::Interrupted) => {
-                let reason = format!("interrupted at byte {}", writer.offset());
-                Ok(Outcome::Snooze { after: Duration::ZERO, reason })
-            }
-            // An attempt that got somewhere is not one of those that use the job up: a million rows may well meet
-            // ten bad moments.
-            Err(Stop::Failed(failure)) if failure.retryable && writer.moved() => {
-                Ok(Outcome::Snooze { after: Duration::from_secs(1), reason: failure.message })
-            }
-            Err(Stop::Failed(failure)) => {
-                if !failure.retryable || context.attempt >= context.max_attempts {
-                    let mut conn = context.pool.get().await?;
-                    run::fail(&mut conn, import.id, "an internal error; the job has the details").await?;
-                }
-                Err(failure)
-            }
+            Err(stop) => ended(stop, writer.moved(), &import, &context).await,
         }
     }
 
     async fn read<K: Kind>(&self, import: &ImportRow, kind: K, writer: &mut Writer) -> Result<(), Stop> {
+        let (header, rows) = self.source(import, &K::COLUMNS).await?;
+        self.chunks(rows, &header, kind, Place::of(import), writer).await
+    }
+
+    /// The next stretch as a workflow, once the file as a whole is known to be usable.
+    async fn begin(&self, import: &ImportRow, context: &JobContext) -> Result<Outcome, Stop> {
+        match import.kind {
+            ImportKind::Products => drop(self.top(import, &Products::COLUMNS).await?),
+            ImportKind::Stock => drop(self.top(import, &Stock::COLUMNS).await?),
+        }
+        Ok(follow::begin(import, context).await?)
+    }
+
+    /// The header of a file, and its rows from there on.
+    pub(super) async fn top(
+        &self,
+        import: &ImportRow,
+        columns: &Columns,
+    ) -> Result<(Header, Rows<Reader>), Stop> {
         let start = self.open(import, 0).await?;
         let mut rows = Rows::new(start, b',', 0, 1);
         rows.detect_delimiter().await?;
         Header::sniff(rows.beginning()).map_err(file_error)?;
         let header = match rows.next().await? {
-            None => return Err(file_error(HeaderError::Empty(K::COLUMNS.expected()))),
+            None => return Err(file_error(HeaderError::Empty(columns.expected()))),
             Some(Row { content: Err(problem), .. }) => {
                 return Err(file_error(HeaderError::Unreadable(problem.to_string())));
             }
-            Some(Row { content: Ok(record), .. }) => {
-                Header::read(&record, &K::COLUMNS).map_err(file_error)?
-            }
+            Some(Row { content: Ok(record), .. }) => Header::read(&record, columns).map_err(file_error)?,
         };
-        let delimiter = rows.delimiter();
-        if import.byte_offset > 0 {
-            drop(rows);
-            let rest = self.open(import, import.byte_offset).await?;
-            // Rows are counted with the header and with blank ones, so the number follows from what is done.
-            let rows = Rows::new(rest, delimiter, import.byte_offset, import.rows_done + 2);
-            return self.chunks(rows, &header, kind, writer).await;
-        }
-        self.chunks(rows, &header, kind, writer).await
+        Ok((header, rows))
     }
 
-    async fn open(
+    /// The header of a file, and its rows from where the import goes on.
+    pub(super) async fn source(
         &self,
         import: &ImportRow,
-        offset: i64,
-    ) -> Result<impl tokio::io::AsyncRead + Send + Unpin + use<>, Stop> {
+        columns: &Columns,
+    ) -> Result<(Header, Rows<Reader>), Stop> {
+        let (header, rows) = self.top(import, columns).await?;
+        if import.byte_offset == 0 {
+            return Ok((header, rows));
+        }
+        let rest = self.open(import, import.byte_offset).await?;
+        let number = Place::of(import).number + 1;
+        Ok((header, Rows::new(rest, rows.delimiter(), import.byte_offset, number)))
+    }
+
+    async fn open(&self, import: &ImportRow, offset: i64) -> Result<Reader, Stop> {
         match self.files.open_from(&import.object, offset.unsigned_abs()).await {
-            Ok(file) => Ok(file.into_reader()),
+            Ok(file) => Ok(Box::new(file.into_reader())),
             Err(FilesError::NotFound { .. }) => {
                 Err(Stop::File("the uploaded file is no longer there".to_owned()))
             }
@@ -135,18 +158,22 @@ impl Importer {
         }
     }
 
-    async fn chunks<K: Kind, R: tokio::io::AsyncRead + Unpin>(
+    async fn chunks<K: Kind, R: AsyncRead + Unpin>(
         &self,
         mut rows: Rows<R>,
         header: &Header,
         kind: K,
+        mut place: Place,
         writer: &mut Writer,
     ) -> Result<(), Stop> {
         let mut chunk = Chunk::default();
         loop {
             let row = rows.next().await?;
             let at_end = row.is_none();
-            chunk.extend(row.map(|row| line(&kind, header, row)));
+            chunk.extend(row.map(|row| {
+                let passed = place.pass(&row);
+                line(&kind, header, &row, passed)
+            }));
             if chunk.is_full(self.chunk_rows) || (at_end && !chunk.is_empty()) {
                 writer.write(&kind, &chunk).await?;
                 chunk.clear();
@@ -161,22 +188,50 @@ impl Importer {
     }
 }
 
+/// How an attempt ends that did not come to the end of the file.
+async fn ended(stop: Stop, moved: bool, import: &ImportRow, context: &JobContext) -> JobResult {
+    match stop {
+        Stop::File(error) => {
+            let mut conn = context.pool.get().await?;
+            run::fail(&mut conn, import.id, &error).await?;
+            Ok(Outcome::Discard(error))
+        }
+        Stop::Interrupted => Ok(Outcome::Snooze { after: Duration::ZERO, reason: "interrupted".to_owned() }),
+        // An attempt that got somewhere is not one of those that use the job up: a million rows may well meet ten bad
+        // moments.
+        Stop::Failed(failure) if failure.retryable && moved => {
+            Ok(Outcome::Snooze { after: Duration::from_secs(1), reason: failure.message })
+        }
+        Stop::Failed(failure) => {
+            if !failure.retryable || context.attempt >= context.max_attempts {
+                let mut conn = context.pool.get().await?;
+                run::fail(&mut conn, import.id, FAILED).await?;
+            }
+            Err(failure)
+        }
+    }
+}
+
 fn file_error(error: HeaderError) -> Stop {
     Stop::File(error.to_string())
 }
 
 /// A row with what became of reading it.
-fn line<K: Kind>(kind: &K, header: &Header, row: Row) -> Line<K::Row> {
+pub(super) fn line<K: Kind>(kind: &K, header: &Header, row: &Row, passed: Passed) -> Line<K::Row> {
     let size = row.content.as_ref().map_or(0, super::csv::Record::size);
-    let content = match &row.content {
+    Line { number: row.number, end: row.end, passed, size, content: read_row(kind, header, row) }
+}
+
+/// What a row says, or what is wrong with it.
+pub(super) fn read_row<K: Kind>(kind: &K, header: &Header, row: &Row) -> Result<K::Row, Vec<FieldError>> {
+    match &row.content {
         Err(problem) => Err(vec![FieldError::new("row", "", problem.to_string())]),
         Ok(record) => match Cells::new(header, record) {
             Err(error) => Err(vec![error]),
             Ok(cells) if cells.all_blank() => Err(Vec::new()),
             Ok(cells) => kind.parse(cells),
         },
-    };
-    Line { number: row.number, end: row.end, size, content }
+    }
 }
 
 /// What the job's owner sees.
@@ -184,7 +239,7 @@ pub(super) fn progress(import: &ImportRow) -> Value {
     json!({
         "rows_done": import.rows_done, "rows_created": import.rows_created, "rows_updated": import.rows_updated,
         "rows_unchanged": import.rows_unchanged, "rows_failed": import.rows_failed,
-        "bytes_done": import.byte_offset, "bytes_total": import.size_bytes,
+        "bytes_done": import.bytes_done, "bytes_total": import.size_bytes,
     })
 }
 

@@ -1,5 +1,8 @@
 //! Stock files: one row a level, as it was counted.
 
+use std::collections::HashMap;
+
+use diesel::QueryResult;
 use waybill_jobs::{
     emit_all,
     events::{StockDepleted, StockReplenished},
@@ -13,6 +16,7 @@ use waybill_schema::{
 use super::{
     csv::{Cells, Columns, FieldError},
     error::ChunkError,
+    groups::{Seen, hash},
     kind::{Cause, Kind},
     products::whole,
 };
@@ -58,6 +62,15 @@ impl Kind for Stock {
             _ => None,
         };
         cells.finish(row)
+    }
+
+    async fn known(&self, _: &mut Conn, _: &[&SyncRow]) -> QueryResult<HashMap<String, String>> {
+        Ok(HashMap::new())
+    }
+
+    /// By SKU: whether a variant is sold out depends on its levels at all locations.
+    fn group(&self, row: &SyncRow, _: &HashMap<String, String>, _: &mut Seen) -> u64 {
+        hash(row.sku.as_str())
     }
 
     async fn apply(

@@ -5,7 +5,8 @@ use waybill_jobs::{Failure, JobContext, JobResult, Outcome};
 use waybill_schema::{
     Conn,
     imports::{
-        ImportRow, RowError,
+        self, ImportRow, RowError,
+        parts::{self, PartRow},
         run::{self, Counts, RowOutcome},
     },
 };
@@ -18,11 +19,23 @@ use super::{
     run::{Pace, progress},
 };
 
-/// Writes an import's chunks from where it stands.
+/// Whose resume point moves with the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// The import's.
+    File,
+    /// That of this part of it.
+    Part(i32),
+}
+
+/// Writes chunks of an import, or of a part of one, from where it stands.
 pub struct Writer {
     context: JobContext,
-    /// The import with its counters after the last chunk.
+    /// The import; of a file read whole, with its counters after the last chunk.
     import: ImportRow,
+    target: Target,
+    /// The place to go on from.
+    at: i64,
     started_at: i64,
     pace: Pace,
 }
@@ -30,17 +43,19 @@ pub struct Writer {
 impl Writer {
     /// A writer that goes on from where the import stands.
     pub fn new(import: &ImportRow, context: JobContext) -> Self {
-        Self { context, started_at: import.byte_offset, import: import.clone(), pace: Pace::new() }
+        let (target, at) = (Target::File, import.byte_offset);
+        Self { context, import: import.clone(), target, at, started_at: at, pace: Pace::new() }
     }
 
-    /// The place to go on from.
-    pub fn offset(&self) -> i64 {
-        self.import.byte_offset
+    /// A writer that goes on from where a part of the import stands.
+    pub fn of_part(import: &ImportRow, part: &PartRow, context: JobContext) -> Self {
+        let (target, at) = (Target::Part(part.part), part.place);
+        Self { context, import: import.clone(), target, at, started_at: at, pace: Pace::new() }
     }
 
     /// Whether this attempt wrote anything.
     pub fn moved(&self) -> bool {
-        self.import.byte_offset > self.started_at
+        self.at > self.started_at
     }
 
     /// Whether the attempt should end.
@@ -51,27 +66,44 @@ impl Writer {
     /// Writes a chunk in one transaction. If the database refuses a value, the chunk is halved until the row to blame
     /// stands alone: it is reported, and the others go in.
     pub async fn write<K: Kind>(&mut self, kind: &K, chunk: &Chunk<K::Row>) -> Result<(), Failure> {
-        let mut parts = vec![chunk.lines()];
-        while let Some(lines) = parts.pop() {
+        let mut stack = vec![chunk.lines()];
+        while let Some(lines) = stack.pop() {
             match self.transact(kind, lines, None).await {
-                Ok(after) => self.import = after,
+                Ok(()) => {}
                 Err(ChunkError::Failure(failure)) => return Err(failure),
                 Err(ChunkError::Refused(_)) if lines.len() > 1 => {
                     let (first, second) = lines.split_at(lines.len() / 2);
-                    parts.extend([second, first]);
+                    stack.extend([second, first]);
                 }
                 // Alone it may well go in: what was in its way can have been another writer.
                 Err(ChunkError::Refused(_)) => match self.transact(kind, lines, None).await {
-                    Ok(after) => self.import = after,
+                    Ok(()) => {}
                     Err(ChunkError::Failure(failure)) => return Err(failure),
                     Err(ChunkError::Refused(why)) => {
                         let reason = format!("the database refuses it: {why}");
-                        self.import = self.transact(kind, lines, Some(&reason)).await.map_err(failure)?;
+                        self.transact(kind, lines, Some(&reason)).await.map_err(failure)?;
                     }
                 },
             }
         }
+        if self.target != Target::File && self.pace.is_due() {
+            self.tell().await?;
+        }
         Ok(())
+    }
+
+    /// Shows in the import's own job how far its parts are.
+    pub async fn tell(&self) -> Result<(), Failure> {
+        let mut conn = self.context.pool.get().await?;
+        conn.transaction::<_, Failure, _>(async |conn| {
+            if parts::lock_job(conn, self.import.job_id).await?
+                && let Some(import) = imports::find(conn, self.import.id).await?
+            {
+                parts::show(conn, import.job_id, &progress(&import)).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Ends the import and its job in one transaction.
@@ -88,36 +120,49 @@ impl Writer {
         Ok(Outcome::Finished(finished))
     }
 
-    /// Writes rows, or reports the one row as refused; returns the import as it stands then.
+    /// Writes rows, or reports the one row as refused, and moves the resume point.
     async fn transact<K: Kind>(
         &mut self,
         kind: &K,
         lines: &[Line<K::Row>],
         refusal: Option<&str>,
-    ) -> Result<ImportRow, ChunkError> {
-        let Some(last) = lines.last() else { return Ok(self.import.clone()) };
-        let show = self.pace.is_due();
-        let (context, import) = (&self.context, &self.import);
+    ) -> Result<(), ChunkError> {
+        let Some(last) = lines.last() else { return Ok(()) };
+        let show = self.target == Target::File && self.pace.is_due();
+        let (context, import, target, at) = (&self.context, &self.import, self.target, self.at);
         let cause = Cause { import_id: import.id, job_id: context.id };
         let mut conn = context.pool.get().await.map_err(Failure::from)?;
-        conn.transaction::<ImportRow, ChunkError, _>(async |conn| {
-            context.guard(conn).await?;
-            let (mut counts, errors) = match refusal {
-                None => apply(kind, conn, lines, cause).await?,
-                Some(reason) => refused(lines, reason),
-            };
-            counts.done = last.number - 1 - import.rows_done;
-            run::insert_errors(conn, import.id, &errors).await?;
-            if !run::checkpoint(conn, import.id, import.byte_offset, last.end, &counts).await? {
-                return Err(Failure::retryable("the import was moved on by somebody else").into());
-            }
-            let after = add(import, &counts, last.end);
-            if show {
-                context.progress(conn, &progress(&after)).await?;
-            }
-            Ok(after)
-        })
-        .await
+        let after = conn
+            .transaction::<ImportRow, ChunkError, _>(async |conn| {
+                context.guard(conn).await?;
+                let (mut counts, errors) = match refusal {
+                    None => apply(kind, conn, lines, cause).await?,
+                    Some(reason) => refused(lines, reason),
+                };
+                counts.done = lines.iter().map(|line| line.passed.rows).sum();
+                run::insert_errors(conn, import.id, &errors).await?;
+                let moved = match target {
+                    Target::File => run::checkpoint(conn, import.id, at, last.end, &counts).await?,
+                    Target::Part(part) => {
+                        let bytes = lines.iter().map(|line| line.passed.bytes).sum();
+                        parts::checkpoint(conn, import.id, part, (at, last.end), bytes, &counts).await?
+                    }
+                };
+                if !moved {
+                    return Err(Failure::retryable("the import was moved on by somebody else").into());
+                }
+                let after = add(import, &counts, last.end);
+                if show {
+                    context.progress(conn, &progress(&after)).await?;
+                }
+                Ok(after)
+            })
+            .await?;
+        self.at = last.end;
+        if self.target == Target::File {
+            self.import = after;
+        }
+        Ok(())
     }
 }
 
@@ -170,6 +215,7 @@ fn refused<R>(lines: &[Line<R>], reason: &str) -> (Counts, Vec<RowError>) {
 fn add(import: &ImportRow, counts: &Counts, offset: i64) -> ImportRow {
     ImportRow {
         byte_offset: offset,
+        bytes_done: offset,
         rows_done: import.rows_done + counts.done,
         rows_created: import.rows_created + counts.created,
         rows_updated: import.rows_updated + counts.updated,

@@ -81,23 +81,44 @@ async fn find_or_make<'p>(
     conn: &mut Conn,
     paths: &BTreeSet<&'p [String]>,
 ) -> QueryResult<HashMap<&'p [String], Uuid>> {
+    let found = places(load(conn, paths).await?, paths);
+    if found.new.is_empty() {
+        return Ok(found.ends);
+    }
+    // Many rows name the same few categories: who makes some takes turns with others who do, and looks again. Categories
+    // are made once, so that waits are rare.
+    sql("select pg_advisory_xact_lock(hashtext($1))")
+        .bind::<Text, _>("waybill_catalogue_import")
+        .execute(conn)
+        .await?;
+    let found = places(load(conn, paths).await?, paths);
+    make(conn, &found.new).await?;
+    Ok(found.ends)
+}
+
+async fn load(conn: &mut Conn, paths: &BTreeSet<&[String]>) -> QueryResult<Vec<Category>> {
     let names: BTreeSet<String> =
         paths.iter().flat_map(|path| path.iter()).map(|name| name.to_lowercase()).collect();
-    let found: Vec<Category> = sql(
-        "select id, parent_id, name from categories where lower(name) = any($1) order by position, id desc",
-    )
-    .bind::<Array<Text>, _>(names.iter().map(String::as_str).collect::<Vec<_>>())
-    .load(conn)
-    .await?;
+    sql("select id, parent_id, name from categories where lower(name) = any($1) order by position, id desc")
+        .bind::<Array<Text>, _>(names.iter().map(String::as_str).collect::<Vec<_>>())
+        .load(conn)
+        .await
+}
+
+/// Where paths end, and what must be made for that: id and parent by path.
+struct Places<'p> {
+    ends: HashMap<&'p [String], Uuid>,
+    new: BTreeMap<&'p [String], (Uuid, Option<Uuid>)>,
+}
+
+fn places<'p>(found: Vec<Category>, paths: &BTreeSet<&'p [String]>) -> Places<'p> {
     // Of siblings with one name the first counts: it is inserted last.
     let mut tree: HashMap<(Option<Uuid>, String), Uuid> = found
         .into_iter()
         .rev()
         .map(|category| ((category.parent_id, category.name.to_lowercase()), category.id))
         .collect();
-
-    let mut new: BTreeMap<&'p [String], (Uuid, Option<Uuid>)> = BTreeMap::new();
-    let mut ends = HashMap::new();
+    let mut places = Places { ends: HashMap::new(), new: BTreeMap::new() };
     for path in paths {
         let mut parent = None;
         for depth in 1..=path.len() {
@@ -105,17 +126,16 @@ async fn find_or_make<'p>(
             let key = (parent, prefix[depth - 1].to_lowercase());
             let id = *tree.entry(key).or_insert_with(|| {
                 let id = new_id();
-                new.insert(prefix, (id, parent));
+                places.new.insert(prefix, (id, parent));
                 id
             });
             parent = Some(id);
         }
         if let Some(id) = parent {
-            ends.insert(*path, id);
+            places.ends.insert(*path, id);
         }
     }
-    make(conn, &new).await?;
-    Ok(ends)
+    places
 }
 
 async fn make(conn: &mut Conn, new: &BTreeMap<&[String], (Uuid, Option<Uuid>)>) -> QueryResult<()> {

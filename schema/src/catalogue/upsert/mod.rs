@@ -1,18 +1,18 @@
 //! Products and variants from a file: created or brought up to date by SKU, many at a time, touching only what differs.
 
 mod categories;
+pub mod group;
 mod resolve;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use diesel::{QueryResult, sql_types::Text};
-use diesel_async::RunQueryDsl;
+use diesel::QueryResult;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::{ProductStatus, products};
-use crate::{Conn, Sku, UnitPrice, imports::run::RowOutcome, sql};
+use crate::{Conn, Sku, UnitPrice, imports::run::RowOutcome};
 
 pub use super::products::Touched;
 
@@ -62,13 +62,11 @@ pub(crate) struct Target {
     pub new_variant: bool,
 }
 
-/// Writes rows in their order, in the transaction open on `conn`. Imports take turns.
+/// Writes rows in their order, in the transaction open on `conn`.
+///
+/// Others may do so at the same time. Where both make the same product or variant, the second waits for the first and is
+/// refused by a unique key then; it rolls back, and finds what the first made when it is tried again.
 pub async fn apply(conn: &mut Conn, rows: &[&UpsertRow]) -> QueryResult<UpsertReport> {
-    // Two files that name the same new product, or category, would fail each other.
-    sql("select pg_advisory_xact_lock(hashtext($1))")
-        .bind::<Text, _>("waybill_catalogue_import")
-        .execute(conn)
-        .await?;
     let mut outcomes = Vec::with_capacity(rows.len());
     let mut touched = BTreeMap::new();
     let mut rest = rows;

@@ -13,7 +13,7 @@ use super::{Target, UpsertRow};
 use crate::{Conn, catalogue::slugify, imports::run::RowOutcome, new_id, sql};
 
 /// What a product without a name that makes a slug is called in URLs.
-const FALLBACK: &str = "item";
+pub(super) const FALLBACK: &str = "item";
 
 #[derive(QueryableByName)]
 struct Variant {

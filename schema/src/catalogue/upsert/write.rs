@@ -27,7 +27,8 @@ struct Variant {
     sku: String,
 }
 
-/// Products that are new.
+/// Products that are new; in the order of their slugs, so that two who make the same ones wait for each other in one
+/// direction.
 pub(super) async fn insert_products(conn: &mut Conn, telling: &[Placed<'_>]) -> QueryResult<()> {
     let new: Vec<&Placed<'_>> = telling.iter().filter(|(_, target)| target.new_product).collect();
     if new.is_empty() {
@@ -36,7 +37,8 @@ pub(super) async fn insert_products(conn: &mut Conn, telling: &[Placed<'_>]) -> 
     sql("insert into products (id, slug, name, description, brand, status, weight_grams)
          select id, slug, name, coalesce(description, ''), brand, coalesce(status, 'active'), weight_grams
          from unnest($1, $2, $3, $4, $5, $6, $7)
-              as t(id, slug, name, description, brand, status, weight_grams)")
+              as t(id, slug, name, description, brand, status, weight_grams)
+         order by slug")
     .bind::<Array<SqlUuid>, _>(new.iter().map(|(_, target)| target.product_id).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(new.iter().map(|(_, target)| target.slug.as_str()).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(new.iter().map(|(row, _)| row.name.as_str()).collect::<Vec<_>>())
@@ -107,7 +109,8 @@ pub(super) async fn insert_variants(conn: &mut Conn, placed: &[Placed<'_>]) -> Q
          from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
               as t(id, product_id, sku, title, price, currency, compare_at_price, option_values, place)
          left join (select product_id, max(position) + 1 as next from variants where product_id = any($2)
-                    group by product_id) o on o.product_id = t.product_id")
+                    group by product_id) o on o.product_id = t.product_id
+         order by sku")
     .bind::<Array<SqlUuid>, _>(new.iter().map(|_| new_id()).collect::<Vec<_>>())
     .bind::<Array<SqlUuid>, _>(new.iter().map(|(_, target)| target.product_id).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(new.iter().map(|(row, _)| row.sku.as_str()).collect::<Vec<_>>())

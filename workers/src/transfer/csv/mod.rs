@@ -6,4 +6,4 @@ mod rows;
 
 pub use header::{Columns, Header, HeaderError};
 pub use record::{Cells, FieldError, Record};
-pub use rows::{Row, Rows};
+pub use rows::{LONGEST_ROW, Row, Rows, Unreadable};

@@ -70,6 +70,8 @@ pub struct Rows<R> {
     number: i64,
     at_end: bool,
     record: Record,
+    /// Where the last row lies in the buffer, without its line end.
+    last: std::ops::Range<usize>,
 }
 
 impl<R: AsyncRead + Unpin> Rows<R> {
@@ -86,6 +88,7 @@ impl<R: AsyncRead + Unpin> Rows<R> {
             number,
             at_end: false,
             record: Record::default(),
+            last: 0..0,
         }
     }
 
@@ -108,6 +111,12 @@ impl<R: AsyncRead + Unpin> Rows<R> {
     /// The first bytes of the file, as far as they are read; empty for an empty file.
     pub fn beginning(&self) -> &[u8] {
         &self.buffer[self.start..]
+    }
+
+    /// The row that [`next`](Self::next) gave last, as it stands in the file, without its line end; empty for one that cannot
+    /// be cut into fields.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.last.clone()]
     }
 
     /// The next row that is not blank; none at the end of the file.
@@ -143,6 +152,7 @@ impl<R: AsyncRead + Unpin> Rows<R> {
                 }
             };
             let number = self.number;
+            self.last = self.start..self.start + bytes.len();
             self.start += whole;
             self.offset += i64::try_from(whole).unwrap_or(i64::MAX);
             self.number += 1;

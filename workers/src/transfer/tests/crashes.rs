@@ -14,9 +14,9 @@ use waybill_schema::imports::{ImportKind, ImportStatus};
 use super::{Setup, counts};
 
 /// Polls a future at most so often, then drops it: a worker that dies there.
-struct Mortal<F> {
-    future: F,
-    polls: usize,
+pub struct Mortal<F> {
+    pub future: F,
+    pub polls: usize,
 }
 
 impl<F: Future + Unpin> Future for Mortal<F> {

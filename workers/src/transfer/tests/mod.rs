@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod crashes;
+mod cutting;
 mod dirt;
+mod parts;
 mod products;
 mod stock;
 
@@ -20,16 +22,21 @@ use crate::testing::TestDatabase;
 struct Setup {
     db: TestDatabase,
     importer: Arc<Importer>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Setup {
     async fn new(chunk_rows: usize) -> Self {
+        Self::with(chunk_rows, |_| {}).await
+    }
+
+    async fn with(chunk_rows: usize, change: impl FnOnce(&mut Importer)) -> Self {
         let db = TestDatabase::new().await;
         let folder = tempfile::tempdir().unwrap();
         let services = db.services(&[("WAYBILL_FILES__URL", folder.path().to_str().unwrap())]);
-        let importer = Arc::new(importer(&services, chunk_rows).unwrap());
-        Self { db, importer, _folder: folder }
+        let mut importer = importer(&services, chunk_rows).unwrap();
+        change(&mut importer);
+        Self { db, importer: Arc::new(importer), folder }
     }
 
     async fn upload(&self, kind: ImportKind, content: &[u8]) -> ImportRow {
