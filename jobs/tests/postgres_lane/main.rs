@@ -11,6 +11,7 @@ mod drain_rate;
 mod erase;
 mod flows;
 mod follow;
+mod held;
 mod helpers;
 mod limits;
 mod lost;
