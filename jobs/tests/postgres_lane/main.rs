@@ -10,6 +10,7 @@ mod controls;
 mod drain_rate;
 mod erase;
 mod flows;
+mod flows_back;
 mod follow;
 mod held;
 mod helpers;
