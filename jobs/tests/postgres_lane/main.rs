@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod asked;
 mod cancel;
 mod claim;
 mod complete;
