@@ -3,6 +3,7 @@
 
 mod api;
 mod consumers;
+mod engine;
 mod gateway;
 mod imports;
 mod journey;
