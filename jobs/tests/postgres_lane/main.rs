@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod asked;
+mod bloat;
 mod cancel;
 mod claim;
 mod complete;
