@@ -95,7 +95,6 @@ async fn the_table_of_live_jobs_is_bounded_by_the_longest_look_at_it_and_not_by_
     // The next claim marks what nobody may see any more, and those after it do not meet it again: before any vacuum.
     blocks(&db, worker).await;
     let recovered = blocks(&db, worker).await;
-    assert!(recovered < at_5_000 / 4, "{recovered} blocks of a claim after the look");
 
     // Nobody looks any more: the room is used again, by as many jobs as before.
     db.execute("vacuum jobs").await;
