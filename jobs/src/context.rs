@@ -75,14 +75,15 @@ impl JobContext {
             flow_id: job.flow_id,
             step: job.step.clone(),
             undo: job.undo,
-            logs: Logs::new(job.id, job.attempt, pool),
+            logs: Logs::current().unwrap_or_else(|| Logs::new(job.id, job.attempt, job.claim, pool)),
             pool: pool.clone(),
             cancelled,
         }
     }
 
     /// Writes a line that the job's owner may read: no secrets, nothing of other people. Lines are kept for a moment and
-    /// written together; a job keeps the first 1,000 of 2,000 characters each. Never waits, never fails.
+    /// written together; a job keeps the first 1,000 of 2,000 characters each. Lines of a task that outlives its run are not
+    /// taken. Never waits, never fails.
     pub fn log(&self, level: Level, line: impl Into<String>) {
         self.logs.add(level, line.into());
     }

@@ -3,6 +3,10 @@
 //! They are rows of `job_logs`, which is partitioned by day and shed with the history. Lines are collected for half a second,
 //! or until there are 100, and written in one statement outside the handler's transaction: they tell what a run did
 //! even if its effects are rolled back.
+//!
+//! A run's last lines are written before its outcome is, also when its handler was dropped, and those that come later are not
+//! taken: once a job is over nothing is added to it, so that who erases it has erased all. A worker that was taken for dead
+//! may still have lines in hand; they are refused as soon as another has claimed the job, or the job was erased.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -78,6 +82,7 @@ pub struct Logs(Option<Arc<Run>>);
 struct Run {
     job: Uuid,
     attempt: i16,
+    claim: i64,
     pool: Pool,
     waiting: Mutex<Waiting>,
     // One writer at a time: lines must not overtake each other.
@@ -91,17 +96,34 @@ struct Waiting {
     taken: i64,
     /// A task will write them.
     scheduled: bool,
+    /// The run is over.
+    ended: bool,
+}
+
+tokio::task_local! {
+    static CURRENT: Logs;
 }
 
 impl Logs {
-    pub(crate) fn new(job: Uuid, attempt: i16, pool: &Pool) -> Self {
+    pub(crate) fn new(job: Uuid, attempt: i16, claim: i64, pool: &Pool) -> Self {
         Self(Some(Arc::new(Run {
             job,
             attempt,
+            claim,
             pool: pool.clone(),
             waiting: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
         })))
+    }
+
+    /// Runs a job whose context writes here.
+    pub(crate) async fn of<F: Future>(&self, run: F) -> F::Output {
+        CURRENT.scope(self.clone(), run).await
+    }
+
+    /// Where the run goes that this is called in, if [`of`](Self::of) said so.
+    pub(crate) fn current() -> Option<Self> {
+        CURRENT.try_with(Self::clone).ok()
     }
 
     /// Takes a line. Must be called inside a tokio runtime.
@@ -115,7 +137,7 @@ impl Logs {
         }
         let mut waiting = run.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // What is beyond would be thrown away by the statement; it must not fill the memory before.
-        if waiting.taken >= MAX_LINES {
+        if waiting.ended || waiting.taken >= MAX_LINES {
             return;
         }
         waiting.taken += 1;
@@ -131,6 +153,14 @@ impl Logs {
                 logs.flush().await;
             });
         }
+    }
+
+    /// Takes no more lines, and writes what waits. For the end of the run, however it came, before its outcome is stored.
+    pub(crate) async fn end(&self) {
+        if let Some(run) = &self.0 {
+            run.waiting.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+        }
+        self.flush().await;
     }
 
     /// Writes what waits. Lines that cannot be written are lost: they are no reason for a job to fail.
@@ -158,12 +188,34 @@ impl Logs {
     }
 }
 
-async fn write(conn: &mut Conn, run: &Run, lines: &[(DateTime<Utc>, Level, String)]) -> QueryResult<usize> {
+async fn write(conn: &mut Conn, run: &Run, lines: &[(DateTime<Utc>, Level, String)]) -> QueryResult<()> {
+    // Once more if nothing was written: a job that ends in the handler's own transaction was found in `jobs` and was gone when
+    // that transaction, which this waited for, had committed; its new place is seen by a new statement only.
+    for _ in 0..2 {
+        if insert(conn, run, lines).await? > 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the lines if this claim of the job is its last. Its row is locked, lightly, until the lines are there: an erasure
+/// either waits and then finds them, or came before, and is seen.
+async fn insert(conn: &mut Conn, run: &Run, lines: &[(DateTime<Utc>, Level, String)]) -> QueryResult<usize> {
     waybill_schema::sql(
-        "insert into job_logs (job_id, attempt, at, level, line)
+        "with live as materialized (
+             select id from jobs where id = $1 and claim = $7 for key share),
+         over as materialized (
+             select id from job_history where id = $1 and claim = $7 and erased_at is null
+                 and not exists (select from live) for share),
+         dead as materialized (
+             select id from dead_letters where id = $1 and claim = $7 and erased_at is null
+                 and not exists (select from live) for share)
+         insert into job_logs (job_id, attempt, at, level, line)
          select $1, $2, at, level, line
          from unnest($3, $4, $5) with ordinality as t(at, level, line, n)
          where n <= $6 - (select count(*) from job_logs where job_id = $1)
+           and (exists (select from live) or exists (select from over) or exists (select from dead))
          order by n",
     )
     .bind::<SqlUuid, _>(run.job)
@@ -172,6 +224,7 @@ async fn write(conn: &mut Conn, run: &Run, lines: &[(DateTime<Utc>, Level, Strin
     .bind::<Array<Text>, _>(lines.iter().map(|line| line.1.name()).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(lines.iter().map(|line| line.2.as_str()).collect::<Vec<_>>())
     .bind::<BigInt, _>(MAX_LINES)
+    .bind::<BigInt, _>(run.claim)
     .execute(conn)
     .await
 }

@@ -85,6 +85,36 @@ async fn a_step_that_is_repeated_makes_no_second_job() {
     process.stop().await;
 }
 
+/// One at a time of an aggregate can run; the others are out of the claims' way until it is their turn.
+#[tokio::test]
+async fn a_crowd_of_one_aggregate_is_held_and_keeps_its_order() {
+    let world = World::new(Lane::Postgres).await.unwrap();
+    let (hot, others) = (things(1), things(3));
+    world.emit(&hot, 0..250).await;
+    let relay = world.relay_only();
+    until("they are jobs", || async {
+        world.db.count("select count(*) as n from jobs where queue = 'events.recorder'").await == 250
+    })
+    .await;
+    relay.stop().await;
+    world.recorder.hold();
+    let process = world.process();
+    until("the crowd is held", || async {
+        world.db.count("select count(*) as n from jobs where hold = 'partition'").await == 249
+    })
+    .await;
+    // Others go by.
+    world.recorder.release();
+    world.emit(&others, 0..3).await;
+    world.settled(259).await;
+    let effects = world.effects().await;
+    assert_eq!(effects[&hot[0]], (0..250).collect::<Vec<_>>());
+    for thing in &others {
+        assert_eq!(effects[thing], [0, 1, 2], "of {thing}");
+    }
+    process.stop().await;
+}
+
 #[tokio::test]
 async fn a_pipeline_that_is_new_gets_what_was_before_it() {
     let world = World::new(Lane::Postgres).await.unwrap();

@@ -25,18 +25,28 @@ const MOST: usize = 100;
 pub async fn due(pool: &Pool) -> Result<usize, SchedulerError> {
     let mut conn = pool.get().await?;
     let mut enqueued = 0;
+    let mut passed = Vec::new();
     for _ in 0..MOST {
-        match conn.transaction(async |conn| one(conn).await).await? {
-            Some(jobs) => enqueued += jobs,
+        match conn.transaction(async |conn| one(conn, &passed).await).await? {
+            Some(Fired::Jobs(jobs)) => enqueued += jobs,
+            Some(Fired::Refused(schedule)) => passed.push(schedule),
             None => break,
         }
     }
     Ok(enqueued)
 }
 
-/// Fires the schedule that has been due longest; nothing if none is, or others are at it.
-async fn one(conn: &mut Conn) -> Result<Option<usize>, SchedulerError> {
-    let Some(schedule) = schedules::lock_due(conn).await? else { return Ok(None) };
+/// What became of a schedule that was due.
+enum Fired {
+    /// So many jobs, and it was moved on or rests.
+    Jobs(usize),
+    /// The database refused this one. It stays due for the next tick: what was in the way may be gone then.
+    Refused(String),
+}
+
+/// Fires the schedule that has been due longest, but for those `passed` over; nothing if none is, or others are at it.
+async fn one(conn: &mut Conn, passed: &[String]) -> Result<Option<Fired>, SchedulerError> {
+    let Some(schedule) = schedules::lock_due(conn, passed).await? else { return Ok(None) };
     let now = Utc::now();
     // What it says cannot be read by this version: it rests, and says why. Nothing has been written yet.
     let plan = match plan(&schedule, now) {
@@ -44,7 +54,7 @@ async fn one(conn: &mut Conn) -> Result<Option<usize>, SchedulerError> {
         Err(error) => {
             tracing::error!(schedule = schedule.name, %error, "a schedule cannot be fired and rests");
             schedules::fail(conn, &schedule.name, &error.to_string()).await?;
-            return Ok(Some(0));
+            return Ok(Some(Fired::Jobs(0)));
         }
     };
     // In a savepoint: what the failed one has written goes back.
@@ -53,9 +63,17 @@ async fn one(conn: &mut Conn) -> Result<Option<usize>, SchedulerError> {
         Err(SchedulerError::Enqueue(error)) if !matches!(error, EnqueueError::Database(_)) => {
             tracing::error!(schedule = schedule.name, %error, "a schedule cannot be fired and rests");
             schedules::fail(conn, &schedule.name, &error.to_string()).await?;
-            Ok(Some(0))
+            Ok(Some(Fired::Jobs(0)))
         }
-        fired => fired.map(Some),
+        // A constraint, a lock that was not to be had. If it is the connection that broke, this says so.
+        Err(error @ (SchedulerError::Enqueue(_) | SchedulerError::Database(_))) => {
+            schedules::trouble(conn, &schedule.name, &error.to_string()).await?;
+            tracing::error!(schedule = schedule.name, %error, "a schedule was not fired and is tried again");
+            metrics::counter!("waybill_schedule_failures_total", "schedule" => schedule.name.clone())
+                .increment(1);
+            Ok(Some(Fired::Refused(schedule.name)))
+        }
+        fired => fired.map(|jobs| Some(Fired::Jobs(jobs))),
     }
 }
 

@@ -154,6 +154,42 @@ async fn one_that_cannot_be_read_rests_and_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn one_whose_arguments_fit_no_more_rests_and_says_so() {
+    let misfit = ScheduleRow {
+        kind: "events.replay".to_owned(),
+        payload: json!({ "pipeline": 7 }),
+        ..schedule("misfit", "every 1h", ago(9))
+    };
+    let db = with(&[misfit, schedule("sound", "every 1h", ago(1))]).await;
+    assert_eq!(fire::due(db.pool()).await.unwrap(), 1);
+    let misfit = find(&db, "misfit").await;
+    assert!(misfit.paused && misfit.problem.is_some_and(|problem| problem.contains("invalid type")));
+    assert_eq!(db.count("select count(*) as n from schedule_fires where schedule = 'misfit'").await, 0);
+}
+
+#[tokio::test]
+async fn one_that_the_database_refuses_stays_due_and_holds_up_nobody() {
+    // Of a kind that this version does not know, so that nothing but the table checks it.
+    let refused = ScheduleRow {
+        kind: "future.kind".to_owned(),
+        max_attempts: 0,
+        ..schedule("refused", "every 1h", ago(9))
+    };
+    let db = with(&[refused, schedule("sound", "every 1h", ago(1))]).await;
+    assert_eq!(fire::due(db.pool()).await.unwrap(), 1, "the other one");
+    let seen = find(&db, "refused").await;
+    assert!(!seen.paused && seen.next_at.unwrap() < Utc::now(), "it stays due");
+    assert!(seen.problem.unwrap().contains("max_attempts"));
+    assert_eq!(db.count("select count(*) as n from schedule_fires where schedule = 'refused'").await, 0);
+    // The cause is gone: the time that was refused fires, once, and nothing is said any more.
+    TestDatabase::execute(&db, "update schedules set max_attempts = 3 where name = 'refused'").await;
+    assert_eq!(fire::due(db.pool()).await.unwrap(), 1);
+    assert_eq!(fire::due(db.pool()).await.unwrap(), 0);
+    assert!(find(&db, "refused").await.problem.is_none());
+    assert_eq!(db.count("select count(*) as n from jobs where kind = 'future.kind'").await, 1);
+}
+
+#[tokio::test]
 async fn paused_ones_rest_and_those_of_the_code_stay_as_operators_left_them() {
     use diesel_async::RunQueryDsl as _;
 

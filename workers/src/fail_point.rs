@@ -10,7 +10,7 @@
 //! left out. `WAYBILL_FAIL_POINTS_DIR` names a folder in which every strike leaves a file, so that the count holds over
 //! processes and a worker that was started again does not die again; without it each process counts for itself.
 //!
-//! The points, in the order in which an order, and then an import in parts, passes them:
+//! The points, those of an order and of an import in parts in the order in which they pass them:
 //!
 //! | point | where |
 //! |---|---|
@@ -38,6 +38,7 @@
 //! | `import.before_merge`, `import.after_merge` | around the transaction that joins the parts |
 //! | `import.before_clean` | before their files are removed |
 //! | `gateway_event.before_commit`, `gateway_event.after_commit` | around what a gateway's webhook changes |
+//! | `replay.after_step` | after each thousand events of a replay, committed with its cursor |
 
 /// Passes a fail point: `fail_point!("checkout.after_reserve")`, or with a format and its arguments. To be used in async
 /// functions whose error is made from [`waybill_jobs::Failure`].

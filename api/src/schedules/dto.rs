@@ -74,7 +74,7 @@ pub struct ScheduleDto {
     pub overlap: Overlap,
     /// Whether it rests.
     pub paused: bool,
-    /// Why the scheduler rests it: it cannot be read.
+    /// Why the scheduler rests it (it cannot be read), or could not fire it the last time and tries again.
     pub problem: Option<String>,
     /// What it runs.
     pub kind: String,

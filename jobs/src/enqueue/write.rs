@@ -133,8 +133,11 @@ pub(super) async fn write_unique(conn: &Conn, rows: &[&Row]) -> QueryResult<Hash
              from unnest($19, $1, $20, $21) with ordinality as w(slot, id, scope, within, place)
              where slot is not null),
          over as (
-             delete from job_uniques u using wanted w
-             where u.key = w.slot and u.scope = 'window' and u.until <= clock_timestamp()
+             delete from job_uniques u
+             where u.ctid = any (array(
+                 select e.ctid from job_uniques e join wanted w on w.slot = e.key
+                 where e.scope = 'window' and e.until <= clock_timestamp()
+                 order by e.key for update of e))
              returning u.key),
          taken as (
              insert into job_uniques (key, job_id, scope, until)

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use waybill_schema::{Conn, Pool};
 
 use super::{
+    crowd::Crowd,
     effect::{Away, Left, Stage},
     hand_back,
     item::{self, Item, Place, Ticket},
@@ -84,6 +85,7 @@ impl JobSource {
         let mut pause = self.poll.0;
         // A claim whose answer was lost may have been made, and a batch may have been dropped.
         let mut strays = true;
+        let mut crowd = Crowd::default();
         loop {
             let place = tokio::select! {
                 () = stop.cancelled() => break,
@@ -107,6 +109,9 @@ impl JobSource {
                     strays = true;
                     pause = pause.max(AWAY.0);
                 }
+            }
+            if found < self.max_batch {
+                crowd.look(&self.pool, &queue).await;
             }
             // A full claim says that there is more; so may a short one be, as it takes one job per key.
             if found == 0 {

@@ -26,6 +26,7 @@ mod backlog;
 mod broker;
 mod choice;
 mod config;
+mod crowd;
 mod dead;
 mod drive;
 mod effect;

@@ -54,6 +54,7 @@ use uuid::Uuid;
 use waybill_schema::Conn;
 
 pub use batch::{Batch, seal};
+pub(crate) use settle::sweep_after;
 pub use settle::{settle, sweep};
 pub(crate) use settler::Settler;
 pub use view::{FlowView, StepView, find, find_for_owner, open, steps as steps_of};

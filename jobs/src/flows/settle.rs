@@ -12,7 +12,7 @@ use super::{
     steps,
 };
 
-/// Flows looked after in one sweep.
+/// Flows looked after in one part of a sweep.
 const SWEPT: i64 = 500;
 
 #[derive(QueryableByName)]
@@ -131,41 +131,85 @@ pub async fn settle(conn: &mut Conn, flows: &[Uuid]) -> QueryResult<Vec<String>>
     .bind::<Array<SqlUuid>, _>(flows)
     .load(conn)
     .await?;
-    each(conn, due).await
+    each(conn, due).await.answer()
 }
 
-/// [`settle`] for the flows that nobody has looked after, because their worker died or a job ended in another way.
+/// [`settle`] for all flows that nobody has looked after, because their worker died or a job ended in another way.
 pub async fn sweep(conn: &mut Conn) -> QueryResult<Vec<String>> {
+    let mut all = Looked::default();
+    let mut after = Uuid::nil();
+    loop {
+        let part = sweep_after(conn, after).await?;
+        all.queues.extend(part.looked.queues);
+        all.failed = part.looked.failed.or(all.failed);
+        if part.next.is_nil() {
+            return all.answer();
+        }
+        after = part.next;
+    }
+}
+
+/// A part of a sweep.
+pub(crate) struct Part {
+    /// What came of it.
+    pub(crate) looked: Looked,
+    /// Where the next part goes on; nil after the last, which is where the first begins.
+    pub(crate) next: Uuid,
+}
+
+/// A part of [`sweep`]: at most 500 flows, those behind `after`. Whoever goes round by it comes to every flow, however many in
+/// front of it fail each time.
+pub(crate) async fn sweep_after(conn: &mut Conn, after: Uuid) -> QueryResult<Part> {
     let due: Vec<Id> = waybill_schema::sql(concat!(
-        "select f.id from flows f where ",
+        "select f.id from flows f where f.id > $2 and ",
         goes_on!(),
         " order by f.id limit $1"
     ))
     .bind::<BigInt, _>(SWEPT)
+    .bind::<SqlUuid, _>(after)
     .load(conn)
     .await?;
-    each(conn, due).await
+    let full = i64::try_from(due.len()).is_ok_and(|flows| flows == SWEPT);
+    let next = due.last().filter(|_| full).map_or(Uuid::nil(), |last| last.id);
+    Ok(Part { looked: each(conn, due).await, next })
 }
 
-async fn each(conn: &mut Conn, due: Vec<Id>) -> QueryResult<Vec<String>> {
-    let mut queues = Vec::new();
-    let mut failed = None;
+/// What looking after some flows came to.
+#[derive(Default)]
+pub(crate) struct Looked {
+    /// The queues that got jobs, each once.
+    pub(crate) queues: Vec<String>,
+    /// Why one did not go on.
+    failed: Option<diesel::result::Error>,
+}
+
+impl Looked {
+    /// An error only if nothing went on.
+    fn answer(mut self) -> QueryResult<Vec<String>> {
+        self.queues.sort_unstable();
+        self.queues.dedup();
+        match self.failed {
+            Some(error) if self.queues.is_empty() => Err(error),
+            _ => Ok(self.queues),
+        }
+    }
+}
+
+async fn each(conn: &mut Conn, due: Vec<Id>) -> Looked {
+    let mut looked = Looked::default();
     for Id { id } in due {
         match conn.transaction(async |conn| one(conn, id).await).await {
-            Ok(more) => queues.extend(more),
+            Ok(more) => looked.queues.extend(more),
             // One that cannot go on must not hold up the others.
             Err(error) => {
                 tracing::warn!(flow = %id, %error, "a flow does not go on; it is tried again");
-                failed = Some(error);
+                looked.failed = Some(error);
             }
         }
     }
-    queues.sort_unstable();
-    queues.dedup();
-    match failed {
-        Some(error) if queues.is_empty() => Err(error),
-        _ => Ok(queues),
-    }
+    looked.queues.sort_unstable();
+    looked.queues.dedup();
+    looked
 }
 
 /// Does what is to do for a flow in the transaction open on `conn`; answers with the queues that got jobs.

@@ -6,18 +6,16 @@
 //! | hold | let go when |
 //! |---|---|
 //! | `kind:...` | the kind is no longer paused |
-//! | `needs:...` | the dependency is up; one at a time, to try, after its rest |
+//! | `needs:...` | the dependency is up; one at a time, to try, after its rest (see [`super::probes`]) |
 //! | `key` | its limit key has room: the claim itself takes it (see `limited`); or the queue has no such limit any more |
-//! | `partition` | the job in front of it in its key leaves: a trigger on `jobs` |
+//! | `partition` | the job in front of it in its key leaves: a trigger on `jobs`, or [`let_go`] where two leave at once |
 
-use std::time::Duration;
-
-use diesel::sql_types::{BigInt, Double, Text};
+use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryResult, QueryableByName};
 use diesel_async::RunQueryDsl;
 use waybill_schema::Conn;
 
-use super::claim::turn;
+use super::{claim::turn, probes::probes};
 
 /// Ready jobs looked at in one statement.
 const HEAD: i64 = 2_000;
@@ -25,8 +23,8 @@ const HEAD: i64 = 2_000;
 const CROWD: i64 = 100;
 /// Jobs of one hold let go in one statement.
 const GO: i64 = 2_000;
-/// How long a job that tries has, before another one may.
-const PROBE: Duration = Duration::from_secs(5);
+/// Partition keys looked at in one statement.
+const LOOKS: i64 = 1_000;
 
 /// Holds ready jobs at the front of a queue whose kind is paused, or needs what is down; answers with how many.
 pub async fn hold_kinds(conn: &mut Conn, queue: &str) -> QueryResult<usize> {
@@ -94,8 +92,9 @@ pub async fn hold_followers(conn: &mut Conn, queue: &str) -> QueryResult<usize> 
     .await
 }
 
+/// Jobs of a queue that were let go.
 #[derive(QueryableByName)]
-struct Row {
+pub(super) struct Row {
     #[diesel(sql_type = Text)]
     queue: String,
     #[diesel(sql_type = BigInt)]
@@ -118,47 +117,44 @@ impl LetGo {
     }
 }
 
-/// Lets go what is held for a reason that is gone, and a job for each dependency whose rest is over. Any number of callers
-/// may do so at once.
+/// Lets go what is held for a reason that is gone, a job for each dependency whose rest is over, and the next ones of the
+/// partition keys whose trigger could not tell. Any number of callers may do so at once.
 pub async fn let_go(conn: &mut Conn) -> QueryResult<LetGo> {
     let mut gone = LetGo::default();
     gone.add(reasons_gone(conn).await?);
     gone.add(probes(conn).await?);
+    gone.add(looks(conn).await?);
     Ok(gone)
 }
 
-/// The reasons in use are few; they are found by skipping from one to the next.
+/// The reasons in use are few, and so are their queues; they are found by skipping from one to the next. So many of each at a
+/// time: a queue with 100,000 of them does not keep the others waiting.
 async fn reasons_gone(conn: &mut Conn) -> QueryResult<Vec<Row>> {
     waybill_schema::sql(concat!(
         "with recursive holds as (
-             (select hold from jobs where hold is not null order by hold limit 1)
+             (select hold, queue from jobs where hold is not null order by hold, queue limit 1)
              union all
-             select (select j.hold from jobs j where j.hold > h.hold order by j.hold limit 1)
-             from holds h where h.hold is not null),
-         queues as (
-             (select queue from jobs where hold = 'key' order by queue limit 1)
-             union all
-             select (select j.queue from jobs j where j.hold = 'key' and j.queue > q.queue order by j.queue limit 1)
-             from queues q where q.queue is not null),
+             select n.hold, n.queue
+             from holds h
+             cross join lateral (select j.hold, j.queue from jobs j
+                                 where j.hold is not null and (j.hold, j.queue) > (h.hold, h.queue)
+                                 order by j.hold, j.queue limit 1) n),
          free as materialized (
-             select hold from holds h
-             where hold not in ('key', 'partition')
+             select hold, queue from holds h
+             where hold <> 'partition'
                and not exists (select from kind_controls c where h.hold = 'kind:' || c.kind and c.paused_at is not null)
                and not exists (select from dependencies d
-                               where h.hold = 'needs:' || d.name and d.down_since is not null)),
+                               where h.hold = 'needs:' || d.name and d.down_since is not null)
+               and (hold <> 'key'
+                    or not exists (select from queue_controls c where c.queue = h.queue and c.key_limited))),
          let_go as (
              update jobs set hold = null
              where ctid = any (array(
                  select w.ctid from free f
-                 cross join lateral (select ctid from jobs j where j.hold = f.hold
+                 cross join lateral (select ctid from jobs j where j.hold = f.hold and j.queue = f.queue
                                      order by ",
         turn!(),
-        ", id limit $1 for no key update skip locked) w
-                 union all
-                 select w.ctid from queues q
-                 cross join lateral (select ctid from jobs j where j.queue = q.queue and j.hold = 'key'
-                                     order by limit_key limit $1 for no key update skip locked) w
-                 where not exists (select from queue_controls c where c.queue = q.queue and c.key_limited)))
+        ", id limit $1 for no key update skip locked) w))
              returning queue)
          select queue, count(*) as jobs from let_go group by queue"
     ))
@@ -167,32 +163,35 @@ async fn reasons_gone(conn: &mut Conn) -> QueryResult<Vec<Row>> {
     .await
 }
 
-async fn probes(conn: &mut Conn) -> QueryResult<Vec<Row>> {
-    waybill_schema::sql(concat!(
-        "with due as materialized (
-             select name from dependencies
-             where down_since is not null and down_until <= clock_timestamp() for no key update skip locked),
-         probes as materialized (
-             select name, (select j.id from jobs j where j.hold = 'needs:' || due.name order by ",
-        turn!(),
-        ", id limit 1) as id
-             from due),
-         marked as (
-             update dependencies d
-             set probe_id = p.id, down_until = clock_timestamp() + $1 * interval '1 second', updated_at = clock_timestamp()
-             from probes p where d.name = p.name and p.id is not null
-             returning p.id),
+/// Lets the first of a partition key go where the trigger could not tell who that is. A key whose first job is locked against
+/// deletion by nobody is as it seems, and is looked at no more; another is about to change.
+async fn looks(conn: &mut Conn) -> QueryResult<Vec<Row>> {
+    waybill_schema::sql(
+        "with noted as materialized (
+             select id, partition_key from partition_looks order by id limit $1 for update skip locked),
+         firsts as materialized (
+             select n.partition_key, (select b.id from jobs b where b.partition_key = n.partition_key
+                                      order by b.partition_key, b.id limit 1) as id
+             from (select distinct partition_key from noted) n),
+         steady as materialized (
+             select j.id, j.hold, j.partition_key from firsts f join jobs j on j.id = f.id
+             for no key update of j skip locked),
          let_go as (
-             update jobs j set hold = null from marked m where j.id = m.id and j.state = 'queued' returning j.queue)
-         select queue, count(*) as jobs from let_go group by queue"
-    ))
-    .bind::<Double, _>(PROBE.as_secs_f64())
+             update jobs j set hold = null from steady s where j.id = s.id and s.hold = 'partition' returning j.queue),
+         looked as (
+             delete from partition_looks
+             where id = any (array(
+                 select n.id from noted n join firsts f on f.partition_key = n.partition_key
+                 where f.id is null or f.partition_key in (select partition_key from steady))))
+         select queue, count(*) as jobs from let_go group by queue",
+    )
+    .bind::<BigInt, _>(LOOKS)
     .load(conn)
     .await
 }
 
-/// Puts right what the quick ways leave: followers that nobody let go, when the two jobs in front of them left at the same
-/// moment; slots and buckets whose time is over. For every few seconds.
+/// Puts right what the quick ways may leave: followers that nobody let go, by whatever accident; slots and buckets whose time
+/// is over. For every few seconds.
 pub async fn tidy(conn: &mut Conn) -> QueryResult<()> {
     waybill_schema::sql(
         "with recursive keys as (

@@ -23,6 +23,7 @@ pub mod holds;
 mod limited;
 pub mod link;
 pub mod notify;
+mod probes;
 pub mod promote;
 pub mod session;
 pub(crate) mod touched;

@@ -143,3 +143,25 @@ impl Session {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Session;
+
+    /// The list of who was asked was read before the job was queued again, to be undone; it comes when it is.
+    #[test]
+    fn a_word_that_comes_late_does_not_end_the_run_that_undoes() {
+        let (session, id) = (Session::new(), waybill_schema::new_id());
+        let first = session.hold(id, 1, false);
+        session.release(id, 1);
+        let undo = session.hold(id, 2, true);
+        session.ask(&[id]);
+        assert!(!undo.is_cancelled() && !session.is_asked(id, 2));
+        assert!(!first.is_cancelled(), "it had ended");
+        session.release(id, 2);
+        let next = session.hold(id, 3, false);
+        session.ask(&[id, waybill_schema::new_id()]);
+        assert!(next.is_cancelled() && session.is_asked(id, 3));
+        assert!(!session.is_asked(id, 2), "of another claim");
+    }
+}

@@ -11,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use takeover::{TakenOver, sweep};
 
@@ -34,6 +35,8 @@ pub struct Reaper {
     grace: Duration,
     orphans_at: Instant,
     flows_at: Instant,
+    /// Where the sweep of flows goes on.
+    flows_after: Uuid,
 }
 
 impl Reaper {
@@ -51,6 +54,7 @@ impl Reaper {
             grace,
             orphans_at: Instant::now(),
             flows_at: Instant::now(),
+            flows_after: Uuid::nil(),
         }
     }
 
@@ -69,14 +73,16 @@ impl Reaper {
     }
 
     async fn sweep_flows(&mut self) -> Result<(), LinkError> {
-        let queues = self
+        let after = self.flows_after;
+        let part = self
             .link
             .run(LIMIT, |mut conn| async move {
-                let queues = flows::sweep(&mut conn).await;
-                (conn, queues)
+                let part = flows::sweep_after(&mut conn, after).await;
+                (conn, part)
             })
             .await?;
-        for queue in &queues {
+        self.flows_after = part.next;
+        for queue in &part.looked.queues {
             self.notifier.hint(queue);
         }
         Ok(())

@@ -101,6 +101,7 @@ async fn what_needs_something_that_is_down_waits_without_an_attempt_and_one_trie
     let needy = [put_needy(&db).await, put_needy(&db).await];
     let free = put(&db, &Probe::default()).await;
     let worker = register(db.pool()).await;
+    db.execute("update workers set queues = '{test}'").await;
     control::dependency_down(&mut conn, "gateway", Duration::from_mins(1), "no answer").await.unwrap();
     assert_eq!(take(&db, worker, 5).await, [free]);
     assert_eq!(hold_kinds(&mut conn, QUEUE).await.unwrap(), 2);

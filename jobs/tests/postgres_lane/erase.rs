@@ -5,10 +5,10 @@ use serde_json::json;
 use uuid::Uuid;
 use waybill_jobs::{
     EnqueueError, Failure, Job, JobContext, JobResult, Level, Outcome, Policy, Registry, enqueue,
-    erase::{Live, erase},
+    erase::{Counts, Live, erase},
     seal::{self, Sealer},
     status,
-    testing::{TestDatabase, assert_enqueued, drain, until},
+    testing::{TestDatabase, assert_enqueued, drain, drain_all, until},
 };
 use waybill_schema::new_id;
 
@@ -120,4 +120,79 @@ async fn a_person_is_erased_from_all_that_is_over() {
     let kept = "select count(*) as n from dead_letters where failures -> 0 ->> 'outcome' = 'failed'
                 and not failures -> 0 ? 'error'";
     assert_eq!(db.count(kept).await, 1);
+}
+
+/// A workflow about a person, with a step that waits, and a callback that names the person.
+async fn letters(conn: &mut waybill_schema::Conn, person: Uuid) -> Uuid {
+    waybill_jobs::Workflow::new("letters to Ada Lovelace")
+        .step("first", &greet(person, false))
+        .undo(&greet(person, false))
+        .then("second", &greet(person, false))
+        .when_over(&greet(person, false))
+        .subject(person)
+        .start(conn)
+        .await
+        .unwrap()
+}
+
+/// In the clear, as from before the kind was sealed: what is left of it can be seen.
+async fn in_the_clear(db: &TestDatabase, person: Uuid) {
+    let plain = json!({ "person": person, "name": "Ada Lovelace", "fails": false }).to_string();
+    db.execute(&format!(
+        "update flow_steps set job = jsonb_set(job, '{{payload}}', '{plain}'),
+             undo = case when undo is not null then jsonb_set(undo, '{{payload}}', '{plain}') end;
+         update flows set when_over = jsonb_set(when_over, '{{payload}}', '{plain}');
+         update jobs set payload = '{plain}'"
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn a_flow_that_is_not_over_is_left_and_counted_until_it_is() {
+    seal::install(Reversed);
+    let db = TestDatabase::create().await;
+    let person = new_id();
+    let mut conn = db.conn().await;
+    let id = letters(&mut conn, person).await;
+    in_the_clear(&db, person).await;
+    let registry = Registry::new().job::<Greet>(greets);
+    assert_eq!(drain(db.pool(), &registry, QUEUE).await.len(), 1);
+    let left = erase(&mut conn, person, Live::Leave).await.unwrap();
+    assert_eq!((left.jobs, left.flows, left.live), (1, 0, 1), "the flow is live, though no job of it is");
+    assert_eq!(mentions(&db, "flow_steps").await, 2, "what is still to run keeps its arguments");
+    drain_all(db.pool(), &registry).await;
+    assert_eq!(db.count("select count(*) as n from flows where state = 'done'").await, 1);
+    let rest = erase(&mut conn, person, Live::Leave).await.unwrap();
+    assert_eq!((rest.jobs, rest.flows, rest.live), (2, 1, 0), "the second step, the callback, and the flow");
+    for table in ["flows", "flow_steps", "jobs", "job_history", "job_logs"] {
+        assert_eq!(mentions(&db, table).await, 0, "{table}");
+    }
+    assert_eq!(erase(&mut conn, person, Live::Leave).await.unwrap(), Counts::default(), "{id} once");
+}
+
+#[tokio::test]
+async fn an_open_flow_that_is_cancelled_by_an_erasure_first_undoes_what_it_did() {
+    seal::install(Reversed);
+    let db = TestDatabase::create().await;
+    let person = new_id();
+    let mut conn = db.conn().await;
+    letters(&mut conn, person).await;
+    in_the_clear(&db, person).await;
+    let registry = Registry::new().job::<Greet>(greets);
+    drain(db.pool(), &registry, QUEUE).await;
+    waybill_jobs::flows::sweep(&mut conn).await.unwrap();
+    assert_eq!(enqueued_steps(&db).await, 1, "the second step waits");
+    let first = erase(&mut conn, person, Live::Cancel).await.unwrap();
+    assert_eq!(first.live, 2, "the flow, and the job that undoes its first step");
+    assert_eq!(db.count("select count(*) as n from flows where state = 'undoing'").await, 1);
+    drain_all(db.pool(), &registry).await;
+    assert_eq!(db.count("select count(*) as n from flows where state = 'cancelled'").await, 1);
+    assert_eq!(erase(&mut conn, person, Live::Cancel).await.unwrap().live, 0);
+    for table in ["flows", "flow_steps", "jobs", "job_history", "job_logs"] {
+        assert_eq!(mentions(&db, table).await, 0, "{table}");
+    }
+}
+
+async fn enqueued_steps(db: &TestDatabase) -> i64 {
+    db.count("select count(*) as n from jobs where step is not null").await
 }

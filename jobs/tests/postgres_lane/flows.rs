@@ -16,11 +16,11 @@ use crate::rig::{Mortal, Probe, QUEUE, Rig, config, put_with};
 
 /// A step that writes its name down, does what it is told, and can be undone by its kind.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Step {
-    name: String,
-    fails: bool,
-    hangs: bool,
-    reads: Vec<String>,
+pub struct Step {
+    pub name: String,
+    pub fails: bool,
+    pub hangs: bool,
+    pub reads: Vec<String>,
 }
 
 impl Job for Step {
@@ -32,8 +32,8 @@ impl Job for Step {
 
 /// Undoes a step by a job of its own kind, and is enqueued as a callback.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Note {
-    text: String,
+pub struct Note {
+    pub text: String,
 }
 
 impl Job for Note {
@@ -41,11 +41,11 @@ impl Job for Note {
     const QUEUE: &'static str = QUEUE;
 }
 
-fn step(name: &str) -> Step {
+pub fn step(name: &str) -> Step {
     Step { name: name.to_owned(), ..Step::default() }
 }
 
-fn note(text: &str) -> Note {
+pub fn note(text: &str) -> Note {
     Note { text: text.to_owned() }
 }
 
@@ -75,7 +75,7 @@ async fn runs(job: Step, context: JobContext) -> JobResult {
     Ok(Outcome::Done(Some(json!({ "is": job.name, "read": read }))))
 }
 
-fn kinds() -> Registry {
+pub fn kinds() -> Registry {
     Registry::new()
         .job_with_compensation::<Step>(runs, async |job: Step, context: JobContext| {
             write(&context, &format!("-{}", job.name)).await?;
@@ -88,13 +88,13 @@ fn kinds() -> Registry {
         .job::<Probe>(async |_: Probe, _: JobContext| Ok(Outcome::done()))
 }
 
-async fn world() -> TestDatabase {
+pub async fn world() -> TestDatabase {
     let db = TestDatabase::create().await;
     db.execute("create table trail (n bigint generated always as identity, what text not null)").await;
     db
 }
 
-async fn trail(db: &TestDatabase) -> Vec<String> {
+pub async fn trail(db: &TestDatabase) -> Vec<String> {
     #[derive(diesel::QueryableByName)]
     struct Row {
         #[diesel(sql_type = diesel::sql_types::Text)]
@@ -109,11 +109,11 @@ async fn trail(db: &TestDatabase) -> Vec<String> {
     rows.into_iter().map(|row| row.what).collect()
 }
 
-async fn flow(db: &TestDatabase, id: Uuid) -> FlowView {
+pub async fn flow(db: &TestDatabase, id: Uuid) -> FlowView {
     flows::find(&mut *db.conn().await, id).await.unwrap().unwrap()
 }
 
-async fn flow_when(db: &TestDatabase, id: Uuid, state: &str) -> FlowView {
+pub async fn flow_when(db: &TestDatabase, id: Uuid, state: &str) -> FlowView {
     until_some(&format!("flow {id} is {state}"), || async {
         let view = flow(db, id).await;
         (view.state == state).then_some(view)

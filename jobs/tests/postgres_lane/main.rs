@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod asked;
+mod bloat;
 mod cancel;
 mod claim;
 mod complete;
@@ -10,7 +12,9 @@ mod controls;
 mod drain_rate;
 mod erase;
 mod flows;
+mod flows_back;
 mod follow;
+mod held;
 mod helpers;
 mod limits;
 mod lost;

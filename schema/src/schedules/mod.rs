@@ -87,7 +87,7 @@ pub struct ScheduleRow {
     /// The job of the last time.
     #[diesel(sql_type = Nullable<SqlUuid>)]
     pub last_job_id: Option<Uuid>,
-    /// Why the scheduler rests it.
+    /// Why the scheduler rests it, or could not fire it the last time.
     #[diesel(sql_type = Nullable<Text>)]
     pub problem: Option<String>,
 }
@@ -105,14 +105,16 @@ pub async fn all(conn: &mut Conn) -> QueryResult<Vec<ScheduleRow>> {
     sql(concat!("select ", columns!(), " from schedules order by name")).load(conn).await
 }
 
-/// The schedule that has been due longest, locked until the transaction ends; others' locks are passed over, so any number
-/// of schedulers may ask at once.
-pub async fn lock_due(conn: &mut Conn) -> QueryResult<Option<ScheduleRow>> {
+/// The schedule that has been due longest, but for those `passed` over, locked until the transaction ends; others' locks are
+/// passed over too, so any number of schedulers may ask at once.
+pub async fn lock_due(conn: &mut Conn, passed: &[String]) -> QueryResult<Option<ScheduleRow>> {
     sql(concat!(
         "select ",
         columns!(),
-        " from schedules where not paused and next_at <= now() order by next_at limit 1 for update skip locked"
+        " from schedules where not paused and next_at <= now() and name <> all($1) order by next_at limit 1
+          for update skip locked"
     ))
+    .bind::<Array<Text>, _>(passed)
     .get_result(conn)
     .await
     .optional()
@@ -182,14 +184,15 @@ pub async fn record_fire(
     Ok(fresh == 1)
 }
 
-/// Moves a schedule on: its next time, if it has one, and the last one if it fired.
+/// Moves a schedule on: its next time, if it has one, and the last one if it fired. It has no problem then.
 pub async fn advance(
     conn: &mut Conn,
     name: &str,
     next_at: Option<DateTime<Utc>>,
     fired: Option<(DateTime<Utc>, Uuid)>,
 ) -> QueryResult<()> {
-    sql("update schedules set next_at = $2, last_at = coalesce($3, last_at), last_job_id = coalesce($4, last_job_id)
+    sql("update schedules set next_at = $2, last_at = coalesce($3, last_at), last_job_id = coalesce($4, last_job_id),
+             problem = null
          where name = $1")
     .bind::<Text, _>(name)
     .bind::<Nullable<Timestamptz>, _>(next_at)
@@ -203,6 +206,16 @@ pub async fn advance(
 /// Rests a schedule that cannot be fired, with the reason.
 pub async fn fail(conn: &mut Conn, name: &str, problem: &str) -> QueryResult<()> {
     sql("update schedules set paused = true, problem = $2, updated_at = now() where name = $1")
+        .bind::<Text, _>(name)
+        .bind::<Text, _>(problem)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Notes why a schedule was not fired; it stays due.
+pub async fn trouble(conn: &mut Conn, name: &str, problem: &str) -> QueryResult<()> {
+    sql("update schedules set problem = $2, updated_at = now() where name = $1 and problem is distinct from $2")
         .bind::<Text, _>(name)
         .bind::<Text, _>(problem)
         .execute(conn)

@@ -5,6 +5,7 @@ mod api;
 mod cli;
 mod consumers;
 mod dependencies;
+mod engine;
 mod erasure;
 mod gateway;
 mod import_parts;

@@ -46,12 +46,6 @@ pub(super) const STATEMENTS: &[(&str, &str)] = &[
              select id from sessions where expires_at < now() - interval '1 day' limit $1 for update skip locked))",
     ),
     (
-        // As long as their jobs' history at the usual retention; their steps go with them.
-        "flows_removed",
-        "delete from flows where id = any(array(
-             select id from flows where finished_at < now() - interval '30 days' limit $1 for update skip locked))",
-    ),
-    (
         "user_tokens_removed",
         "delete from user_tokens where ctid = any(array(
              select ctid from user_tokens where expires_at < now() - interval '1 day' limit $1
@@ -60,7 +54,7 @@ pub(super) const STATEMENTS: &[(&str, &str)] = &[
 ];
 
 /// The same for rows that go by their age: the statement removes at most `$1` rows older than `$2` days.
-pub(super) fn aged(deps: HousekeepingDeps) -> [(&'static str, &'static str, i32); 3] {
+pub(super) fn aged(deps: HousekeepingDeps) -> [(&'static str, &'static str, i32); 4] {
     [
         (
             "schedule_fires_removed",
@@ -68,6 +62,14 @@ pub(super) fn aged(deps: HousekeepingDeps) -> [(&'static str, &'static str, i32)
                  select ctid from schedule_fires where fired_at < now() - make_interval(days => $2) limit $1
                  for update skip locked))",
             deps.keep_fires_days,
+        ),
+        (
+            // As long as the history of their jobs; their steps go with them.
+            "flows_removed",
+            "delete from flows where id = any(array(
+                 select id from flows where finished_at < now() - make_interval(days => $2) limit $1
+                 for update skip locked))",
+            deps.keep_days,
         ),
         (
             // One-off schedules that have fired.

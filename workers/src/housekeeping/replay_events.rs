@@ -6,6 +6,8 @@ use waybill_jobs::events_lane::replay::{self, Replay};
 use waybill_jobs::{Failure, JobContext, JobResult, Outcome, events, kinds::ReplayEvents, status};
 use waybill_schema::Conn;
 
+use crate::fail_point;
+
 /// Events in one transaction: a fraction of a second, and few enough jobs at a time not to bury the pipeline's new ones.
 const STEP: i64 = 1_000;
 
@@ -38,6 +40,7 @@ pub(super) async fn run(job: ReplayEvents, cx: &JobContext) -> JobResult {
             .await?;
         seen += step.seen;
         queued += step.queued;
+        fail_point!("replay.after_step");
         match step.last {
             Some(last) => after = last,
             None => return Ok(Outcome::Done(Some(json!({ "seen": seen, "queued": queued })))),

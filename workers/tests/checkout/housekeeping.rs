@@ -1,12 +1,16 @@
 //! What is woken, and what is thrown away.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use uuid::Uuid;
-use waybill_jobs::testing::enqueued;
+use waybill_jobs::testing::{enqueued, run_one};
 use waybill_jobs::{
-    enqueue,
+    Registry, enqueue,
     kinds::{ExpireCheckouts, Maintain, RunCheckout},
 };
+
+use waybill_workers::housekeeping::{self, HousekeepingDeps};
 
 use crate::fake_gateway::{Fault, On};
 use crate::world::World;
@@ -111,4 +115,28 @@ async fn what_is_past_its_time_goes_and_the_rest_stays() {
     let result: serde_json::Value = serde_json::from_str(&result).unwrap();
     assert_eq!(result["idempotency_keys_removed"], 2500);
     assert_eq!(result["event_log_partitions_dropped"], 1);
+}
+
+#[tokio::test]
+async fn flows_go_with_the_history_of_their_jobs() {
+    let kept = HousekeepingDeps { keep_days: 3, ..HousekeepingDeps::default() };
+    let world = World::new().await;
+    let registry = housekeeping::register(Registry::new(), &Arc::new(kept));
+    world
+        .db
+        .execute(
+            "insert into flows (id, kind, name, state, sealed, finished_at)
+             select gen_random_uuid(), 'workflow', 'over for ' || days, 'done', true, now() - days * interval '1 day'
+             from generate_series(1, 5) days;
+             insert into flows (id, kind, name, sealed, created_at)
+             values (gen_random_uuid(), 'batch', 'open', false, now() - interval '1 year');
+             insert into flow_steps (flow_id, name, place, job) select id, 'step', 0, '{}' from flows where kind = 'workflow'",
+        )
+        .await;
+    let job = enqueue(&*world.db.conn().await, &Maintain {}).await.unwrap();
+    assert_eq!(run_one(world.pool(), &registry, job).await.outcome, "done");
+    // Those of less than three days, and the one that is not over.
+    assert_eq!(world.number("select count(*) as number from flows").await, 3);
+    assert_eq!(world.number("select count(*) as number from flow_steps").await, 2);
+    assert_eq!(world.number("select count(*) as number from flows where name = 'open'").await, 1);
 }

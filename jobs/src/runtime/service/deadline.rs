@@ -13,6 +13,7 @@ use tower::{Layer, Service};
 use super::{super::verdict::Broken, Future, Shared};
 use crate::{
     contract::{JobResult, Policy},
+    logs::Logs,
     postgres::{fetch::Fetched, session::Session},
 };
 
@@ -61,13 +62,17 @@ where
         let (cancel, session) = (task.args.cancel.clone(), Arc::clone(&task.args.session));
         let (id, claim) = (task.args.job.id, task.args.job.claim);
         let grace = self.shared.cancel_grace;
+        let logs = Logs::new(id, task.args.job.attempt, claim, &self.shared.pool);
         let run = self.inner.call(task);
         Box::pin(async move {
             let asked = || session.is_asked(id, claim);
             if cancel.is_cancelled() && asked() {
                 return Err(Broken::Cancelled { said: None }.into());
             }
-            bounded(run, policy.timeout, grace, &cancel, &session, asked).await
+            let result = bounded(logs.of(run), policy.timeout, grace, &cancel, &session, asked).await;
+            // A handler that was dropped, or that panicked, has written no last lines itself.
+            logs.end().await;
+            result
         })
     }
 }

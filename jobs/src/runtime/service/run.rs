@@ -36,12 +36,16 @@ impl Service<Task<Fetched>> for RunJob {
 
     fn call(&mut self, task: Task<Fetched>) -> Self::Future {
         let Fetched { job, cancel, .. } = task.args;
-        let Some(entry) = self.0.registry.get(&job.kind).filter(|entry| job.version <= entry.version) else {
-            return Box::pin(std::future::ready(Ok(Ok(not_ours(&job)))));
-        };
-        let context = JobContext::new(&job, &self.0.pool, cancel);
-        let run = entry.run(job.payload, context);
-        Box::pin(async move { Ok(run.await) })
+        let shared = Arc::clone(&self.0);
+        // All of it when it is polled: the deadline says where its lines go.
+        Box::pin(async move {
+            let Some(entry) = shared.registry.get(&job.kind).filter(|entry| job.version <= entry.version)
+            else {
+                return Ok(Ok(not_ours(&job)));
+            };
+            let context = JobContext::new(&job, &shared.pool, cancel);
+            Ok(entry.run(job.payload, context).await)
+        })
     }
 }
 
