@@ -137,15 +137,21 @@ pub async fn erase(conn: &mut Conn, subject_id: Uuid, live: Live) -> QueryResult
              where correlation_id in (select id from bought) and status <> 'queued' and body <> '' returning 1),
          mail as (
              update mails set recipient = 'erased', subject = null, error = null
-             where status <> 'queued' and recipient <> 'erased'
-               and (lower(recipient) = (select lower(email) from users where id = $1)
-                    or correlation_id = $1 or correlation_id in (select id from bought))
+             where status <> 'queued' and recipient <> 'erased' and id = any (array(
+                 select m.id from mails m where lower(m.recipient) = (select lower(email) from users where id = $1)
+                 union all
+                 select m.id from mails m where m.correlation_id = $1
+                 union all
+                 select m.id from mails m join bought on m.correlation_id = bought.id))
              returning 1)
          select (select count(*) from done) as jobs, (select count(*) from dead) as dead_letters,
                 (select count(*) from lines) as log_lines,
                 (select count(*) from flow) + 0 * (select count(*) from step) as flows,
                 (select count(*) from event) as events, (select count(*) from body) as deliveries, (select count(*) from mail) as mails,
                 (select count(*) from jobs where subject_id = $1)
+                    + (select count(*) from jobs j join bought on j.correlation_id = bought.id
+                       where j.queue like 'events.%' and j.subject_id is distinct from $1)
+                    + (select count(*) from outbox o join bought on o.correlation_id = bought.id)
                     + (select count(*) from flows where subject_id = $1 and finished_at is null) as live"
     ))
     .bind::<SqlUuid, _>(subject_id)

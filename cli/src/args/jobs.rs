@@ -109,7 +109,7 @@ pub enum Jobs {
         #[command(flatten)]
         target: JobTarget,
         /// Why, for the job's history; only with a job's id.
-        #[arg(long, requires = "id")]
+        #[arg(long)]
         reason: Option<String>,
     },
     /// Discards waiting and dead ones: nothing of them runs any more.

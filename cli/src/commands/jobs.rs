@@ -99,6 +99,7 @@ async fn change(
         shell.say(&job, &format!("{now} is {state}"));
         return Ok(true);
     }
+    anyhow::ensure!(reason.is_none(), "--reason goes into the history of one job: name its <ID>");
     let mut filter = target.filter;
     let states = std::mem::take(&mut filter.state);
     anyhow::ensure!(!states.is_empty(), "name a job, or a --state (and more) for a change in bulk");

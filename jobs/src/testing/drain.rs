@@ -1,7 +1,7 @@
 //! Running jobs in the test's own task, one after the other, with the rules of a worker.
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -32,12 +32,18 @@ pub struct Ran {
 
 /// Writes the row of a worker without a process, so that jobs can be claimed in its name; it lives for an hour.
 pub async fn register(pool: &Pool) -> Uuid {
+    serve(pool, &[]).await
+}
+
+/// [`register`] for a worker that says which queues it serves, as real ones do.
+pub async fn serve(pool: &Pool, queues: &[&str]) -> Uuid {
     let id = waybill_schema::new_id();
     waybill_schema::sql(
-        "insert into workers (id, service, host, pid, version, lock_key, lease_until)
-         values ($1, 'test', 'test', 0, 'test', 0, now() + interval '1 hour')",
+        "insert into workers (id, service, host, pid, version, lock_key, lease_until, queues)
+         values ($1, 'test', 'test', 0, 'test', 0, now() + interval '1 hour', $2)",
     )
     .bind::<SqlUuid, _>(id)
+    .bind::<Array<Text>, _>(queues)
     .execute(&mut pool.get().await.unwrap())
     .await
     .unwrap();
@@ -47,7 +53,7 @@ pub async fn register(pool: &Pool) -> Uuid {
 /// Runs the jobs of a queue, and those that they enqueue there, until none can run now. Retries wait for their time and
 /// are left.
 pub async fn drain(pool: &Pool, registry: &Registry, queue: &str) -> Vec<Ran> {
-    let worker = register(pool).await;
+    let worker = serve(pool, &[queue]).await;
     let mut ran = Vec::new();
     loop {
         let claimed = claim(&mut pool.get().await.unwrap(), queue, worker, 1).await.unwrap();

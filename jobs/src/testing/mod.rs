@@ -11,7 +11,7 @@ mod enqueued;
 mod until;
 
 pub use database::TestDatabase;
-pub use drain::{Ran, advance_to, drain, drain_all, register, run_inline, run_one};
+pub use drain::{Ran, advance_to, drain, drain_all, register, run_inline, run_one, serve};
 pub use enqueued::{
     Put, assert_enqueued, assert_no_leftovers, enqueued, enqueued_as, leftovers, refute_enqueued,
 };

@@ -141,6 +141,8 @@ pub async fn due(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Due>> {
 /// What one attempt came to.
 #[derive(Debug, Clone)]
 pub struct Attempt<'a> {
+    /// Where it went. An endpoint that has moved since learns nothing from it.
+    pub url: &'a str,
     /// HTTP status; none if there was no answer.
     pub status: Option<i16>,
     /// How long it took, in milliseconds.
@@ -181,7 +183,7 @@ pub struct Recorded {
 ///
 /// An endpoint is disabled once every attempt has failed for [`Attempt::disable_after`]. The count begins anew with a success,
 /// and after as long a silence: two failures a month apart say nothing of the time between. Its row is written once a minute
-/// at most while it fails, and not at all while it does not.
+/// at most while it fails, and neither written nor locked while it does not.
 pub async fn record(
     conn: &mut Conn,
     delivery_id: Uuid,
@@ -198,7 +200,9 @@ pub async fn record(
              select e.id, $6 = 'delivered' as well, $7 as gone,
                     e.failing_since is null or $9 > 0 and e.failed_at < $8 - $9 * interval '1 second' as anew,
                     $9 > 0 and e.failing_since <= $8 - $9 * interval '1 second' as long
-             from delivery d join webhook_endpoints e on e.id = d.endpoint_id where e.active for no key update of e),
+             from delivery d join webhook_endpoints e on e.id = d.endpoint_id
+             where e.active and e.url = $11 and ($6 <> 'delivered' or e.failing_since is not null)
+             for no key update of e),
          endpoint as (
              update webhook_endpoints e
              set failing_since = case when h.well then null when h.anew then $8 else e.failing_since end,
@@ -230,6 +234,7 @@ pub async fn record(
     .bind::<Timestamptz, _>(attempt.at)
     .bind::<Double, _>(attempt.disable_after.as_secs_f64())
     .bind::<Text, _>(days(attempt.disable_after))
+    .bind::<Text, _>(attempt.url)
     .get_result(conn)
     .await
     .optional()

@@ -5,7 +5,7 @@ use diesel::{
     OptionalExtension, QueryResult, QueryableByName,
     sql_types::{Array, BigInt, Bool, Bytea, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid},
 };
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use crate::{Conn, sql::sql};
@@ -164,9 +164,17 @@ pub async fn update(conn: &mut Conn, id: Uuid, change: &Change) -> QueryResult<O
 
 /// Removes an endpoint with its log.
 pub async fn delete(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
-    let gone =
-        sql("delete from webhook_endpoints where id = $1").bind::<SqlUuid, _>(id).execute(conn).await?;
-    Ok(gone == 1)
+    conn.transaction(async |conn: &mut Conn| {
+        // Deliveries first, as an attempt that is being recorded locks them.
+        sql("delete from webhook_deliveries where endpoint_id = $1")
+            .bind::<SqlUuid, _>(id)
+            .execute(conn)
+            .await?;
+        let gone =
+            sql("delete from webhook_endpoints where id = $1").bind::<SqlUuid, _>(id).execute(conn).await?;
+        Ok(gone == 1)
+    })
+    .await
 }
 
 /// An endpoint's deliveries of events before `before`, newest first: in the order of the index that keeps an event from

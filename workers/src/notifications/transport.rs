@@ -74,11 +74,14 @@ impl Transport {
                 tokio::fs::rename(&part, folder.join(format!("{mail_id}.eml"))).await?;
                 Ok(())
             }
-            Self::Smtp(transport) => match transport.send(message).await {
-                Ok(_) => Ok(()),
-                Err(error) if is_final(&error) => Err(SendError::Refused(describe(&error))),
-                Err(error) if is_away(&error) => Err(SendError::Away(describe(&error))),
-                Err(error) => Err(SendError::Later(describe(&error))),
+            // The transport's own limit is for the connection alone: a server that takes it and says nothing would have the
+            // job until its deadline.
+            Self::Smtp(transport) => match tokio::time::timeout(TIMEOUT, transport.send(message)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) if is_final(&error) => Err(SendError::Refused(describe(&error))),
+                Ok(Err(error)) if is_away(&error) => Err(SendError::Away(describe(&error))),
+                Ok(Err(error)) => Err(SendError::Later(describe(&error))),
+                Err(_) => Err(SendError::Away(format!("no answer within {TIMEOUT:?}"))),
             },
         }
     }

@@ -104,7 +104,8 @@ impl Dependency {
     /// dependency is up. If it did not call at all, somebody else may try at once. Does nothing after a call that was answered
     /// or was not.
     pub async fn over(&self, cx: &JobContext) {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).take() == Some(cx.id);
+        let heard =
+            self.heard.lock().unwrap_or_else(PoisonError::into_inner).take_if(|id| *id == cx.id).is_some();
         let name = &*self.name;
         let told = async {
             let mut conn = cx.pool.get().await?;
@@ -161,6 +162,7 @@ impl Leave<'_> {
     pub async fn busy(self, rest: Duration) {
         self.permit.succeeded();
         if self.probe {
+            let rest = rest.max(self.dependency.rest);
             another_rest(self.dependency, self.cx, rest, "it asks to be left alone").await;
         }
     }

@@ -244,9 +244,12 @@ fn describe(error: reqwest::Error) -> String {
     text
 }
 
+/// Most that a Retry-After is heeded: reservations do not wait longer either.
+const LONGEST_WISH: Duration = Duration::from_mins(1);
+
 fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    Some(Duration::from_secs(seconds).min(LONGEST_WISH))
 }
 
 #[cfg(test)]

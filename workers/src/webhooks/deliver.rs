@@ -73,7 +73,7 @@ impl Deliverer {
         let answer = self.post(&due).await?;
         let duration_ms = i32::try_from(started.elapsed().as_millis()).unwrap_or(i32::MAX);
         let next = self.judge(&answer, &context);
-        self.record(&job, &context, &answer, duration_ms, &next).await?;
+        self.record(&job, &context, &due.url, &answer, duration_ms, &next).await?;
         metrics::counter!("waybill_webhook_attempts_total", "outcome" => next.label()).increment(1);
         metrics::histogram!("waybill_webhook_attempt_seconds").record(started.elapsed().as_secs_f64());
         match next {
@@ -121,6 +121,7 @@ impl Deliverer {
         &self,
         job: &DeliverWebhook,
         context: &JobContext,
+        url: &str,
         answer: &Result<Answer, NoAnswer>,
         duration_ms: i32,
         next: &Next,
@@ -131,6 +132,7 @@ impl Deliverer {
             Next::Again { reason, .. } | Next::GivenUp(reason) => Some(reason.as_str()),
         };
         let attempt = Attempt {
+            url,
             status: answer.as_ref().ok().and_then(|answer| i16::try_from(answer.status.as_u16()).ok()),
             duration_ms,
             body: answer.as_ref().ok().map(|answer| answer.excerpt.as_str()),

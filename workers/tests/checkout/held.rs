@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 use waybill_jobs::postgres::holds::let_go;
-use waybill_jobs::{enqueue, kinds::ExpireCheckouts};
+use waybill_jobs::{enqueue, kinds::ExpireCheckouts, testing::serve};
 use waybill_schema::system::{controls, outages};
 use waybill_workers::payments::BreakerSettings;
 
@@ -16,7 +16,10 @@ const GATEWAY: &str = "gateway.sandbox";
 
 async fn world() -> World {
     let breaker = BreakerSettings { failures: 2, open_for: Duration::from_hours(1) };
-    World::with(Settings { breaker, ..Settings::default() }).await
+    let world = World::with(Settings { breaker, ..Settings::default() }).await;
+    // A turn to try goes to a job that somebody can take.
+    serve(world.db.pool(), &["checkout"]).await;
+    world
 }
 
 async fn held(world: &World) -> i64 {

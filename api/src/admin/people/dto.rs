@@ -9,7 +9,8 @@ pub enum LiveDto {
     /// They end as they would; erase again when they have.
     #[default]
     Leave,
-    /// They are cancelled. An order under way is undone at its deadline.
+    /// They are cancelled. An order that holds stock is undone at its deadline; one that waits for stock may still
+    /// be carried out: cancel it first.
     Cancel,
 }
 

@@ -26,9 +26,9 @@ pub async fn let_go_expired(conn: &mut Conn, kind: &str, limit: i64) -> QueryRes
     sql("update jobs set hold = null
          where ctid = any (array(
              select j.ctid from jobs j join orders o on o.id = j.correlation_id
-             where j.hold like 'needs:%' and j.kind = $1 and o.status = 'pending'
+             where j.hold = any (array(select 'needs:' || name from dependencies)) and j.kind = $1 and o.status = 'pending'
                and o.step in ('reserved', 'authorized') and o.reserved_until < now()
-             order by j.id limit $2 for no key update of j skip locked))")
+             limit $2 for no key update of j skip locked))")
     .bind::<Text, _>(kind)
     .bind::<BigInt, _>(limit)
     .execute(conn)

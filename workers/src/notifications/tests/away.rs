@@ -1,6 +1,11 @@
 //! A mail server that is away: its mails wait, and no attempt is spent on it.
 
-use waybill_jobs::{Registry, postgres::holds, queues, testing::drain};
+use waybill_jobs::{
+    Registry,
+    postgres::holds,
+    queues,
+    testing::{drain, serve},
+};
 use waybill_schema::system::controls;
 
 use super::*;
@@ -43,6 +48,7 @@ async fn mails_wait_for_a_server_that_is_away_and_one_tries() {
     let mut conn = db.conn().await;
     holds::hold_kinds(&mut conn, queues::MAIL).await.unwrap();
     assert_eq!(db.text(HELD).await, "2");
+    serve(db.pool(), &[queues::MAIL]).await;
     let known = controls::dependencies(&mut conn).await.unwrap();
     assert_eq!((known[0].name.as_str(), known[0].down_since.is_some()), ("mail_server", true));
 
