@@ -26,9 +26,13 @@ pub async fn due(pool: &Pool) -> Result<usize, SchedulerError> {
     let mut conn = pool.get().await?;
     let mut enqueued = 0;
     let mut passed = Vec::new();
-    for _ in 0..MOST {
+    let mut fired = 0;
+    while fired < MOST {
         match conn.transaction(async |conn| one(conn, &passed).await).await? {
-            Some(Fired::Jobs(jobs)) => enqueued += jobs,
+            Some(Fired::Jobs(jobs)) => {
+                enqueued += jobs;
+                fired += 1;
+            }
             Some(Fired::Refused(schedule)) => passed.push(schedule),
             None => break,
         }

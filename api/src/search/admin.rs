@@ -31,7 +31,7 @@ impl AdminSearch {
     /// Write the search index anew
     ///
     /// From the products as they are, by a job whose progress counts them. Search goes on meanwhile, and nothing leaves the
-    /// index. One that waits already is answered with instead of another. A category that is renamed, or moved, does this for
+    /// index. One for everything that waits already is answered with instead of another. A category that is renamed, or moved, does this for
     /// its own products.
     #[oai(path = "/reindex", method = "post", operation_id = "reindexProducts")]
     async fn reindex(

@@ -84,6 +84,13 @@ impl<W: Watched> Hub<W> {
             watchers: 0,
             sender: watch::Sender::new(None),
         });
+        // Nothing was told yet that this one could be told: the next look must find what it has not seen.
+        if let (Some(seen), Some(mark)) = (seen, entry.mark)
+            && seen < mark
+            && entry.sender.borrow().is_none()
+        {
+            entry.mark = Some(seen);
+        }
         entry.watchers += 1;
         let mut receiver = entry.sender.subscribe();
         // What others were told may be newer than what this one has read.

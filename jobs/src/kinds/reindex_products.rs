@@ -30,9 +30,8 @@ impl Job for ReindexProducts {
         Some("search.reindex".to_owned())
     }
 
-    /// One that has not begun will see what another was to see.
+    /// Only of those for all: who renames a category enqueues before the commit, and one that waits may begin before that.
     fn unique(&self) -> Option<Unique> {
-        let scope = self.category_id.map_or_else(|| "all".to_owned(), |id| id.to_string());
-        Some(Unique::while_waiting(scope))
+        self.category_id.is_none().then(|| Unique::while_waiting("all"))
     }
 }

@@ -92,7 +92,6 @@ async fn the_table_of_live_jobs_is_bounded_by_the_longest_look_at_it_and_not_by_
     );
     // A claim walks one index in order, so it steps over each of the dead once, and does nothing else with them.
     assert!(at_5_000 <= fresh + 2 * 5_000 && at_10_000 <= fresh + 2 * 10_000, "{at_5_000}, {at_10_000}");
-    // The next claim marks what nobody may see any more, and those after it do not meet it again: before any vacuum.
     blocks(&db, worker).await;
     let recovered = blocks(&db, worker).await;
 

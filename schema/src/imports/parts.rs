@@ -29,12 +29,12 @@ pub struct PartRow {
 }
 
 /// Gives the import to a workflow; `false` if another has it, or it is over. From now on its job is for workers that know
-/// `version` of it.
+/// `version` of it, and is compensated when it is cancelled, also one that was enqueued by a version that cut nothing.
 pub async fn begin(conn: &mut Conn, import_id: Uuid, flow_id: Uuid, version: i16) -> QueryResult<bool> {
     let given = sql(
         "with given as (
              update imports set flow_id = $2 where id = $1 and flow_id is null and status = 'running' returning job_id),
-         raised as (update jobs set version = $3 from given where id = job_id and version < $3)
+         raised as (update jobs set version = greatest(version, $3), compensates = true from given where id = job_id)
          select from given",
     )
     .bind::<SqlUuid, _>(import_id)

@@ -45,14 +45,16 @@ pub struct Counts {
     pub failed: i64,
 }
 
-/// Says that the job is at it; `false` if the import is over.
-pub async fn start(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
+/// Says that `job_id` is at it, which is another job once an operator has had the first one repeated; `false` if the import
+/// is over.
+pub async fn start(conn: &mut Conn, id: Uuid, job_id: Uuid) -> QueryResult<bool> {
     // A failed import starts again when somebody retries its job.
     let started =
         sql("update imports set status = 'running', started_at = coalesce(started_at, now()), error = null,
-             finished_at = null
+             finished_at = null, job_id = $2
          where id = $1 and status <> 'completed'")
         .bind::<SqlUuid, _>(id)
+        .bind::<SqlUuid, _>(job_id)
         .execute(conn)
         .await?;
     Ok(started == 1)

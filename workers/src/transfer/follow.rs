@@ -79,14 +79,14 @@ pub(super) async fn follow(import: &ImportRow, flow_id: Uuid, context: &JobConte
         // Merged since the import was read.
         Some(flow) if flow.state == "done" => Ok(wait()),
         Some(flow) if flow.finished_at.is_none() && !dead(&flow) => {
-            run::start(&mut conn, import.id).await?;
+            run::start(&mut conn, import.id, context.id).await?;
             Ok(wait())
         }
         // Told before, and somebody has retried this job: that is meant for what it died of.
         Some(flow) if flow.finished_at.is_none() && import.status == ImportStatus::Failed => {
             conn.transaction::<_, Failure, _>(async |conn| {
                 context.guard(conn).await?;
-                run::start(conn, import.id).await?;
+                run::start(conn, import.id, context.id).await?;
                 let steps = flows::steps_of(conn, flow.id).await?;
                 let jobs: Vec<Uuid> = steps.into_iter().filter_map(|step| step.job_id).collect();
                 rework::revive(conn, &jobs).await?;
@@ -114,7 +114,7 @@ impl Importer {
         if let Some(flow_id) = import.flow_id {
             flows::cancel(&mut conn, flow_id, "import", "the import was cancelled").await?;
             let flow = flows::find(&mut conn, flow_id).await?;
-            if flow.is_some_and(|flow| flow.finished_at.is_none() && !dead(&flow)) {
+            if flow.is_some_and(|flow| flow.finished_at.is_none()) {
                 let reason = "its parts end".to_owned();
                 return Ok(Outcome::Snooze { after: Duration::from_secs(1), reason });
             }

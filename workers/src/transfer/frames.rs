@@ -68,6 +68,11 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         }
     }
 
+    /// How far it has come, in the files of the part one behind the other.
+    pub fn place(&self) -> i64 {
+        self.place
+    }
+
     /// The next row, which ends at a place in the files of the part, and what it brings us past in the uploaded file; none at
     /// the end.
     ///

@@ -111,10 +111,11 @@ impl Kind for Products {
     /// By product: its last row tells what is the product's. A SKU stays with its product, the one it has or the one that its
     /// first row asks for; what later rows ask for changes nothing and is refused.
     fn group(&self, row: &UpsertRow, known: &HashMap<String, String>, seen: &mut Seen) -> u64 {
-        match known.get(row.sku.as_str()) {
+        // The first decision counts: another import may make the product while this file is cut.
+        seen.first(row.sku.as_str(), || match known.get(row.sku.as_str()) {
             Some(slug) => hash(slug),
-            None => seen.first(row.sku.as_str(), || hash(&group::asked_for(row))),
-        }
+            None => hash(&group::asked_for(row)),
+        })
     }
 
     async fn apply(

@@ -75,7 +75,7 @@ impl Importer {
                         drop(conn);
                         return follow::follow(&import, flow_id, &context).await;
                     }
-                    run::start(&mut conn, import.id).await?;
+                    run::start(&mut conn, import.id, context.id).await?;
                     import
                 }
             }
