@@ -40,6 +40,9 @@ pub struct Caller<'a> {
     pub asked: Instant,
 }
 
+/// When a job that was refused, but is not held, asks again.
+const SOON: Duration = Duration::from_secs(1);
+
 /// Leave to make one call.
 #[must_use = "tell how the call went"]
 pub struct Leave<'a> {
@@ -74,7 +77,8 @@ impl Dependency {
         Ok(Caller { cx, standing, asked })
     }
 
-    /// Leave to call, or how long nobody will be let in.
+    /// Leave to call, or when to ask again if the job is not held by then: soon, since what refused it may be about to be
+    /// written down, or may just have been taken back. A rest of an hour would be slept through by those that lost the race.
     pub async fn enter<'a>(&'a self, caller: Caller<'a>) -> Result<Leave<'a>, Duration> {
         let cx = caller.cx;
         let standing = match caller.standing {
@@ -83,11 +87,11 @@ impl Dependency {
             standing => standing,
         };
         let (permit, probe) = match standing {
-            Standing::Down => return Err(self.rest),
+            Standing::Down => return Err(self.rest.min(SOON)),
             Standing::Probe => (self.breaker.probe(), true),
             Standing::Up => {
                 self.breaker.all_is_well(caller.asked);
-                (self.breaker.admit()?, false)
+                (self.breaker.admit().map_err(|left| left.min(SOON))?, false)
             }
         };
         Ok(Leave { dependency: self, cx, permit, probe })
