@@ -13,7 +13,7 @@ use waybill_platform::{
     ops::Readiness,
     vault::Vault,
 };
-use waybill_schema::{Conn, Currency, Pool};
+use waybill_schema::{Conn, Currency, Pool, db};
 
 use crate::{
     auth::{LoginLimiter, Passwords, Tokens},
@@ -85,8 +85,11 @@ impl AppState {
         let asked = pool.clone();
         readiness.add("postgres", move || {
             let pool = asked.clone();
-            async move { ping(&pool).await }
+            async move { db::ping(&pool).await }
         });
+        let vault = Vault::new(&config.secrets)?;
+        // Jobs whose kinds seal their arguments are sealed by the same vault.
+        waybill_jobs::seal::install(vault.clone().into_functions());
         Ok(Self(Arc::new(Shared {
             currency: Currency::parse(&config.checkout.currency)?,
             tokens: Tokens::new(&config.auth),
@@ -98,7 +101,7 @@ impl AppState {
             order_hub: OrderHub::new(pool.clone()),
             job_hub: JobHub::new(pool.clone()),
             load: Load::new(pool.clone(), config.backpressure.clone()),
-            vault: sealing(Vault::new(&config.secrets)?),
+            vault,
             readiness,
             pool,
             config,
@@ -134,31 +137,10 @@ pub fn database_url(config: &DatabaseConfig) -> SecretString {
     format!("{url}{separator}options=-c%20statement_timeout%3D{limit}").into()
 }
 
-async fn ping(pool: &Pool) -> Result<(), String> {
-    use diesel_async::RunQueryDsl;
-    let mut conn = pool.get().await.map_err(|e| e.to_string())?;
-    diesel::sql_query("select 1").execute(&mut conn).await.map_err(|e| e.to_string())?;
-    Ok(())
-}
-
 impl Deref for AppState {
     type Target = Shared;
 
     fn deref(&self) -> &Shared {
         &self.0
     }
-}
-
-/// Jobs whose kinds seal their arguments are sealed by the same vault.
-fn sealing(vault: Vault) -> Vault {
-    use secrecy::ExposeSecret as _;
-    let (seals, opens) = (vault.clone(), vault.clone());
-    waybill_jobs::seal::install((
-        move |plain: &[u8], purpose: &str| seals.seal(plain, purpose).map_err(|error| error.to_string()),
-        move |sealed: &[u8], purpose: &str| {
-            let plain = opens.open(sealed, purpose).map_err(|error| error.to_string())?;
-            Ok(plain.expose_secret().to_vec())
-        },
-    ));
-    vault
 }

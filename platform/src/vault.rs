@@ -71,7 +71,24 @@ impl Vault {
         let payload = Payload { msg: ciphertext, aad: purpose.as_bytes() };
         Ok(self.cipher.decrypt(&nonce, payload).map_err(|_| VaultError::Open)?.into())
     }
+
+    /// [`seal`](Self::seal) and [`open`](Self::open) for who knows nothing of vaults, as what seals the arguments of jobs.
+    pub fn into_functions(self) -> (impl Function, impl Function) {
+        let (seals, opens) = (self.clone(), self);
+        (
+            move |plain: &[u8], purpose: &str| seals.seal(plain, purpose).map_err(|error| error.to_string()),
+            move |sealed: &[u8], purpose: &str| {
+                let plain = opens.open(sealed, purpose).map_err(|error| error.to_string())?;
+                Ok(plain.expose_secret().to_vec())
+            },
+        )
+    }
 }
+
+/// Turns bytes into others for a purpose, or says why not.
+pub trait Function: Fn(&[u8], &str) -> Result<Vec<u8>, String> + Send + Sync + 'static {}
+
+impl<F: Fn(&[u8], &str) -> Result<Vec<u8>, String> + Send + Sync + 'static> Function for F {}
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

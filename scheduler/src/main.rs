@@ -17,7 +17,9 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::load()?;
     telemetry::init(&config.log, &config.telemetry, "waybill-scheduler");
     config.log_warnings();
-    install_sealer(Vault::new(&config.secrets)?);
+    // A schedule is made for a kind whose arguments are in the open, and fires by the kind's definition of today, which may
+    // seal them.
+    waybill_jobs::seal::install(Vault::new(&config.secrets)?.into_functions());
     let shutdown = shutdown::token();
     let pool = waybill_schema::db::connect(
         &waybill_schema::db::with_statement_timeout(
@@ -42,17 +44,4 @@ async fn main() -> anyhow::Result<()> {
     info!("stopped");
     telemetry::flush();
     Ok(())
-}
-
-/// A schedule is made for a kind whose arguments are in the open, and fires by the kind's definition of today, which may seal
-/// them.
-fn install_sealer(vault: Vault) {
-    let (seals, opens) = (vault.clone(), vault);
-    waybill_jobs::seal::install((
-        move |plain: &[u8], purpose: &str| seals.seal(plain, purpose).map_err(|error| error.to_string()),
-        move |sealed: &[u8], purpose: &str| {
-            let plain = opens.open(sealed, purpose).map_err(|error| error.to_string())?;
-            Ok(plain.expose_secret().to_vec())
-        },
-    ));
 }

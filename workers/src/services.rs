@@ -49,21 +49,9 @@ impl Services {
     /// Opens what the configuration names. Connects to nothing.
     pub fn new(config: Config, pool: Pool) -> Result<Self, StartError> {
         let files = files::store(&config.files)?;
-        let vault = sealing(Vault::new(&config.secrets)?);
+        let vault = Vault::new(&config.secrets)?;
+        // Jobs whose kinds seal their arguments are sealed by the same vault.
+        waybill_jobs::seal::install(vault.clone().into_functions());
         Ok(Self { config: Arc::new(config), pool, files, vault })
     }
-}
-
-/// Jobs whose kinds seal their arguments are sealed by the same vault.
-fn sealing(vault: Vault) -> Vault {
-    use secrecy::ExposeSecret as _;
-    let (seals, opens) = (vault.clone(), vault.clone());
-    waybill_jobs::seal::install((
-        move |plain: &[u8], purpose: &str| seals.seal(plain, purpose).map_err(|error| error.to_string()),
-        move |sealed: &[u8], purpose: &str| {
-            let plain = opens.open(sealed, purpose).map_err(|error| error.to_string())?;
-            Ok(plain.expose_secret().to_vec())
-        },
-    ));
-    vault
 }

@@ -1,19 +1,19 @@
 //! Batches: any number of jobs, and what comes when all are over.
 
 use diesel::QueryResult;
-use diesel::sql_types::{Bool, Jsonb, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::Uuid as SqlUuid;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use uuid::Uuid;
-use waybill_schema::{Conn, new_id};
+use waybill_schema::Conn;
 
 use super::{
     FlowError,
-    planned::{Planned, write},
+    head::{Head, head_methods},
     settle,
 };
 use crate::{
     contract::Job,
-    enqueue::{Enqueue, EnqueueError, Row, insert},
+    enqueue::{Enqueue, Row, insert},
 };
 
 /// Jobs in one statement.
@@ -25,95 +25,34 @@ const CHUNK: usize = 1_000;
 /// may add others even after that, for as long as it runs, best in the transaction that finishes it.
 #[must_use = "a batch does nothing until it is started"]
 pub struct Batch {
-    id: Uuid,
-    name: String,
-    when_over: Option<Planned>,
-    when_dead: Option<Planned>,
-    owner_id: Option<Uuid>,
-    correlation_id: Option<Uuid>,
-    subject_id: Option<Uuid>,
+    head: Head,
     rows: Vec<Row>,
-    error: Option<EnqueueError>,
 }
 
 impl Batch {
     /// A batch without jobs. The name is for people.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            id: new_id(),
-            name: name.into(),
-            when_over: None,
-            when_dead: None,
-            owner_id: None,
-            correlation_id: None,
-            subject_id: None,
-            rows: Vec::new(),
-            error: None,
-        }
+        Self { head: Head::new(name.into()), rows: Vec::new() }
     }
 
-    /// Its id, to be named in the arguments of its jobs and callbacks.
-    pub fn id(&self) -> Uuid {
-        self.id
-    }
+    head_methods!(
+        "Enqueued once, when no job of it is live any more and nobody adds any: all are done, cancelled, discarded or dead.",
+        "Enqueued once, when the first job of it is dead."
+    );
 
     /// Gives it an id.
     pub fn with_id(mut self, id: Uuid) -> Self {
-        self.id = id;
-        self
-    }
-
-    /// Enqueued once, when no job of it is live any more and nobody adds any: all are done, cancelled, discarded or dead.
-    pub fn when_over<J: Job>(mut self, job: &J) -> Self {
-        self.when_over = self.plan(job);
-        self
-    }
-
-    /// Enqueued once, when the first job of it is dead.
-    pub fn when_dead<J: Job>(mut self, job: &J) -> Self {
-        self.when_dead = self.plan(job);
-        self
-    }
-
-    /// The user who may read it and its jobs.
-    pub fn owner(mut self, owner_id: Uuid) -> Self {
-        self.owner_id = Some(owner_id);
-        self
-    }
-
-    /// Whose trail it belongs to.
-    pub fn correlation(mut self, correlation_id: Uuid) -> Self {
-        self.correlation_id = Some(correlation_id);
-        self
-    }
-
-    /// The person whose data it is about.
-    pub fn subject(mut self, subject_id: Uuid) -> Self {
-        self.subject_id = Some(subject_id);
+        self.head.common.flow = id;
         self
     }
 
     /// Adds jobs.
     pub fn jobs<J: Job>(mut self, jobs: impl IntoIterator<Item = J>) -> Self {
         for job in jobs {
-            match Row::new(&job, Enqueue::default()) {
-                Ok(row) => self.rows.push(row),
-                Err(error) => {
-                    self.error.get_or_insert(error);
-                }
-            }
+            let row = Row::new(&job, Enqueue::default());
+            self.rows.extend(self.head.noted(row));
         }
         self
-    }
-
-    fn plan<J: Job>(&mut self, job: &J) -> Option<Planned> {
-        match Planned::of(job) {
-            Ok(planned) => Some(planned),
-            Err(error) => {
-                self.error.get_or_insert(error);
-                None
-            }
-        }
     }
 
     /// Writes it with its jobs in the transaction open on `conn`; nobody but its own jobs adds to it any more. Returns its id.
@@ -132,33 +71,21 @@ impl Batch {
     }
 
     async fn write(mut self, conn: &mut Conn, sealed: bool) -> Result<Uuid, FlowError> {
-        if let Some(error) = self.error.take() {
-            return Err(error.into());
+        if let Some(error) = self.head.error.take() {
+            return Err(error);
         }
-        waybill_schema::sql(
-            "insert into flows (id, kind, name, sealed, when_over, when_dead, correlation_id, owner_id, subject_id)
-             values ($1, 'batch', $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind::<SqlUuid, _>(self.id)
-        .bind::<Text, _>(&self.name)
-        .bind::<Bool, _>(sealed)
-        .bind::<Nullable<Jsonb>, _>(self.when_over.as_ref().map(write).transpose()?)
-        .bind::<Nullable<Jsonb>, _>(self.when_dead.as_ref().map(write).transpose()?)
-        .bind::<Nullable<SqlUuid>, _>(self.correlation_id)
-        .bind::<Nullable<SqlUuid>, _>(self.owner_id)
-        .bind::<Nullable<SqlUuid>, _>(self.subject_id)
-        .execute(conn)
-        .await?;
+        self.head.insert(conn, "batch", sealed, "compensate").await?;
+        let common = &self.head.common;
         for row in &mut self.rows {
-            row.flow_id = Some(self.id);
-            row.owner_id = row.owner_id.or(self.owner_id);
-            row.correlation_id = row.correlation_id.or(self.correlation_id);
-            row.subject_id = row.subject_id.or(self.subject_id);
+            row.flow_id = Some(common.flow);
+            row.owner_id = row.owner_id.or(common.owner_id);
+            row.correlation_id = row.correlation_id.or(common.correlation_id);
+            row.subject_id = row.subject_id.or(common.subject_id);
         }
         for rows in self.rows.chunks(CHUNK) {
             insert(conn, rows).await?;
         }
-        Ok(self.id)
+        Ok(common.flow)
     }
 }
 

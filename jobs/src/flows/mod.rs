@@ -39,6 +39,7 @@
 //! crash forks a flow or makes it stand still. Jobs without a flow pay nothing.
 
 mod batch;
+mod head;
 mod planned;
 mod settle;
 mod settler;

@@ -6,10 +6,11 @@ use diesel::sql_types::{Array, Integer, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use serde_json::Value;
 use uuid::Uuid;
-use waybill_schema::{Conn, new_id};
+use waybill_schema::Conn;
 
 use super::{
     FlowError,
+    head::{Head, head_methods},
     planned::{Planned, write},
     settle,
 };
@@ -35,44 +36,26 @@ struct Step {
 /// A workflow that is not started yet.
 #[must_use = "a workflow does nothing until it is started"]
 pub struct Workflow {
-    id: Uuid,
-    name: String,
+    head: Head,
     on_dead: OnDead,
-    when_over: Option<Planned>,
-    when_dead: Option<Planned>,
-    owner_id: Option<Uuid>,
-    correlation_id: Option<Uuid>,
-    subject_id: Option<Uuid>,
     steps: Vec<Step>,
-    error: Option<FlowError>,
 }
 
 impl Workflow {
     /// A workflow without steps. The name is for people.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            id: new_id(),
-            name: name.into(),
-            on_dead: OnDead::default(),
-            when_over: None,
-            when_dead: None,
-            owner_id: None,
-            correlation_id: None,
-            subject_id: None,
-            steps: Vec::new(),
-            error: None,
-        }
+        Self { head: Head::new(name.into()), on_dead: OnDead::default(), steps: Vec::new() }
     }
 
-    /// Its id, to be named in the arguments of its jobs.
-    pub fn id(&self) -> Uuid {
-        self.id
-    }
+    head_methods!(
+        "Enqueued once, when it is over: done, failed or cancelled.",
+        "Enqueued once, when its first step is dead."
+    );
 
     /// Adds a step that needs no other, unless [`after`](Self::after) follows.
     pub fn step<J: Job>(mut self, name: impl Into<String>, job: &J) -> Self {
         let name = name.into();
-        if let Some(job) = self.plan(job) {
+        if let Some(job) = self.head.plan(job) {
             self.steps.push(Step { name, needs: Vec::new(), job, undo: None });
         }
         self
@@ -95,7 +78,7 @@ impl Workflow {
     /// What undoes the step added last, should the workflow fail or be cancelled after it was done. Without it, a step whose
     /// kind can undo ([`Job::COMPENSATES`]) is undone by its kind, and another leaves nothing to undo.
     pub fn undo<J: Job>(mut self, job: &J) -> Self {
-        let undo = self.plan(job);
+        let undo = self.head.plan(job);
         if let Some(last) = self.steps.last_mut() {
             last.undo = undo;
         }
@@ -108,53 +91,13 @@ impl Workflow {
         self
     }
 
-    /// Enqueued once, when it is over: done, failed or cancelled.
-    pub fn when_over<J: Job>(mut self, job: &J) -> Self {
-        self.when_over = self.plan(job);
-        self
-    }
-
-    /// Enqueued once, when its first step is dead.
-    pub fn when_dead<J: Job>(mut self, job: &J) -> Self {
-        self.when_dead = self.plan(job);
-        self
-    }
-
-    /// The user who may read it and its jobs.
-    pub fn owner(mut self, owner_id: Uuid) -> Self {
-        self.owner_id = Some(owner_id);
-        self
-    }
-
-    /// Whose trail it belongs to.
-    pub fn correlation(mut self, correlation_id: Uuid) -> Self {
-        self.correlation_id = Some(correlation_id);
-        self
-    }
-
-    /// The person whose data it is about.
-    pub fn subject(mut self, subject_id: Uuid) -> Self {
-        self.subject_id = Some(subject_id);
-        self
-    }
-
-    fn plan<J: Job>(&mut self, job: &J) -> Option<Planned> {
-        match Planned::of(job) {
-            Ok(planned) => Some(planned),
-            Err(error) => {
-                self.error.get_or_insert(error.into());
-                None
-            }
-        }
-    }
-
     /// A step may need only those before it, so that no circle can be said.
     fn check(&mut self) -> Result<(), FlowError> {
-        if let Some(error) = self.error.take() {
+        if let Some(error) = self.head.error.take() {
             return Err(error);
         }
         if self.steps.is_empty() {
-            return Err(FlowError::Steps(format!("{} has no steps", self.name)));
+            return Err(FlowError::Steps(format!("{} has no steps", self.head.name)));
         }
         let mut known = HashSet::new();
         for step in &mut self.steps {
@@ -184,20 +127,8 @@ impl Workflow {
             OnDead::Compensate => "compensate",
             OnDead::Wait => "wait",
         };
-        waybill_schema::sql(
-            "insert into flows (id, kind, name, sealed, on_dead_step, when_over, when_dead, correlation_id, owner_id, subject_id)
-             values ($1, 'workflow', $2, true, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind::<SqlUuid, _>(self.id)
-        .bind::<Text, _>(&self.name)
-        .bind::<Text, _>(on_dead)
-        .bind::<Nullable<Jsonb>, _>(self.when_over.as_ref().map(write).transpose()?)
-        .bind::<Nullable<Jsonb>, _>(self.when_dead.as_ref().map(write).transpose()?)
-        .bind::<Nullable<SqlUuid>, _>(self.correlation_id)
-        .bind::<Nullable<SqlUuid>, _>(self.owner_id)
-        .bind::<Nullable<SqlUuid>, _>(self.subject_id)
-        .execute(conn)
-        .await?;
+        self.head.insert(conn, "workflow", true, on_dead).await?;
+        let id = self.id();
         let jobs = self.steps.iter().map(|step| write(&step.job)).collect::<Result<Vec<_>, _>>()?;
         let undos = self
             .steps
@@ -211,7 +142,7 @@ impl Workflow {
              select $1, name, place, array(select jsonb_array_elements_text(needs)), job, undo
              from unnest($2, $3, $4, $5, $6) as t(name, place, needs, job, undo)",
         )
-        .bind::<SqlUuid, _>(self.id)
+        .bind::<SqlUuid, _>(id)
         .bind::<Array<Text>, _>(self.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>())
         .bind::<Array<Integer>, _>((0..).take(self.steps.len()).collect::<Vec<i32>>())
         .bind::<Array<Jsonb>, _>(needs)
@@ -219,7 +150,7 @@ impl Workflow {
         .bind::<Array<Nullable<Jsonb>>, _>(undos)
         .execute(conn)
         .await?;
-        settle::one(conn, self.id).await?;
-        Ok(self.id)
+        settle::one(conn, id).await?;
+        Ok(id)
     }
 }
