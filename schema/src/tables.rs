@@ -346,6 +346,10 @@ diesel::table! {
         unique_key -> Nullable<Text>,
         cancel -> Nullable<Jsonb>,
         undo -> Bool,
+        claim_batch -> Nullable<BigInt>,
+        due -> Bool,
+        running_key -> Nullable<Text>,
+        running_limit_key -> Nullable<Text>,
     }
 }
 

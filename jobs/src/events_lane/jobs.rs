@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     contract::{Failure, Policy},
-    postgres::{Claimed, Hints, PutBack, Resolution, bury, claim, put_back},
+    postgres::{Ask, Claimed, Hints, PutBack, Resolution, bury, claims, put_back},
     queues,
     runtime::after_failure,
 };
@@ -42,10 +42,21 @@ impl InHand {
     }
 }
 
+/// Claims whose jobs have all ended: their rows go with the next claim.
+#[derive(Clone, Default)]
+struct Over(Arc<Mutex<Vec<i64>>>);
+
+impl Over {
+    fn change<T>(&self, change: impl FnOnce(&mut Vec<i64>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Jobs claimed together. Dropped unsettled, they are no longer in hand and the source hands them back.
 pub(crate) struct JobBatch {
     jobs: Vec<Claimed>,
     in_hand: InHand,
+    over: Over,
     /// Frees the source to claim again.
     _place: OwnedSemaphorePermit,
 }
@@ -80,7 +91,7 @@ impl JobSource {
     pub(crate) async fn run(mut self, out: mpsc::Sender<JobBatch>, stop: CancellationToken) {
         let queue = queues::pipeline_queue(self.pipeline);
         let places = Arc::new(Semaphore::new(1));
-        let in_hand = InHand::default();
+        let (in_hand, over) = (InHand::default(), Over::default());
         let mut hints = self.hints.as_ref().map(Hints::subscribe);
         let mut pause = self.poll.0;
         // A claim whose answer was lost may have been made, and a batch may have been dropped.
@@ -93,13 +104,14 @@ impl JobSource {
             };
             let Ok(place) = place else { break };
             let Some(worker) = self.identity(&stop).await else { break };
-            let claimed = self.claim(&queue, worker, &in_hand, &mut strays).await;
+            let claimed = self.claim(&queue, worker, &in_hand, &over, &mut strays).await;
             let found = claimed.as_ref().map_or(0, Vec::len);
             match claimed {
                 Ok(jobs) if !jobs.is_empty() => {
                     pause = self.poll.0;
                     in_hand.change(|held| held.extend(jobs.iter().map(|job| (job.id, job.claim))));
-                    let batch = JobBatch { jobs, in_hand: in_hand.clone(), _place: place };
+                    let batch =
+                        JobBatch { jobs, in_hand: in_hand.clone(), over: over.clone(), _place: place };
                     if out.send(batch).await.is_err() {
                         break;
                     }
@@ -138,6 +150,7 @@ impl JobSource {
         queue: &str,
         worker: Uuid,
         in_hand: &InHand,
+        over: &Over,
         strays: &mut bool,
     ) -> Result<Vec<Claimed>, Away> {
         let mut conn = self.pool.get().await.map_err(|_| Away)?;
@@ -146,7 +159,11 @@ impl JobSource {
             hand_back::strays(&mut conn, queue, worker, &held).await.map_err(away)?;
             *strays = false;
         }
-        claim(&mut conn, queue, worker, self.max_batch).await.map_err(away)
+        let rows = over.change(|over| over.clone());
+        let ask = Ask { queue, worker, limit: self.max_batch, after: None, over: &rows };
+        let claimed = claims(&mut conn, &ask).await.map_err(away)?;
+        over.change(|over| over.retain(|row| !rows.contains(row)));
+        Ok(claimed.jobs)
     }
 
     async fn hand_back(&self, queue: &str, in_hand: &InHand) {
@@ -217,6 +234,7 @@ impl JobConsumer {
         let (mut pause, mut before) = (AWAY.0, 0);
         loop {
             if self.handle(&batch.jobs, before).await.is_ok() {
+                batch.over.change(|over| over.extend(batch.jobs.first().map(|job| job.claim_batch)));
                 return;
             }
             before += 1;

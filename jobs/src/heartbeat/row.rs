@@ -65,7 +65,7 @@ pub struct WorkerRow {
 pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
     waybill_schema::sql(
         "select id, service, host, pid, version, queues, w.state, event_lane, started_at, heartbeat_at, lease_until,
-                (select count(*) from jobs j where j.worker_id = w.id and j.state = 'running') as running
+                (select count(*) from running_jobs j where j.worker_id = w.id) as running
          from workers w order by started_at, id",
     )
     .load(conn)
@@ -152,8 +152,11 @@ pub(super) async fn remove(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
     let answer: Answer = waybill_schema::sql(
         "with gone as (
              delete from workers w where id = $1
-               and not exists (select from jobs j where j.worker_id = w.id and j.state = 'running'))
-         select not exists (select from jobs where worker_id = $1 and state = 'running') as yes",
+               and not exists (select from running_jobs j where j.worker_id = w.id)),
+         claims as (
+             delete from job_claims c where worker_id = $1
+               and not exists (select from running_jobs j where j.claim_batch = c.id))
+         select not exists (select from running_jobs where worker_id = $1) as yes",
     )
     .bind::<SqlUuid, _>(id)
     .get_result(conn)

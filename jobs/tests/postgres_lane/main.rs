@@ -6,6 +6,7 @@ mod asked;
 mod bloat;
 mod cancel;
 mod claim;
+mod claim_rows;
 mod complete;
 mod connections;
 mod controls;

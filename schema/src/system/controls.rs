@@ -132,7 +132,7 @@ macro_rules! queue_select {
                 coalesce(r.running, 0) as running,
                 coalesce(c.paused_at < clock_timestamp() - interval '2 seconds', false) and r.running is null as dry
          from queue_controls c
-         left join (select queue, count(*) as running from jobs where worker_id is not null group by queue) r
+         left join (select queue, count(*) as running from running_jobs group by queue) r
               on r.queue = c.queue"
     };
 }

@@ -27,14 +27,14 @@ pub struct Head {
 /// dependency that is down) do not count.
 pub async fn heads(conn: &mut Conn) -> QueryResult<Vec<Head>> {
     sql("with recursive q as (
-             (select queue from jobs where state = 'queued' and hold is null order by queue limit 1)
+             (select queue from jobs where due and state = 'queued' and hold is null order by queue limit 1)
              union all
-             select (select j.queue from jobs j where j.state = 'queued' and j.hold is null and j.queue > q.queue
+             select (select j.queue from jobs j where j.due and j.state = 'queued' and j.hold is null and j.queue > q.queue
                      order by j.queue limit 1)
              from q where q.queue is not null)
          select q.queue, greatest(0, extract(epoch from clock_timestamp() - h.run_at))::float8 as oldest_seconds
          from q cross join lateral (
-             select run_at from jobs j where j.state = 'queued' and j.hold is null and j.queue = q.queue
+             select run_at from jobs j where j.due and j.state = 'queued' and j.hold is null and j.queue = q.queue
              order by ((run_at at time zone 'UTC') + priority * interval '1 minute'), id limit 1) h
          where q.queue is not null
          union all
@@ -68,7 +68,7 @@ pub async fn backlogs(conn: &mut Conn, queues: &[&str]) -> QueryResult<Vec<Backl
              where finished_at > now() - interval '10 seconds' and queue = any($1) group by queue)
          select q.queue, coalesce(e.jobs, 0) as ended,
                 (select count(*) from (
-                     select from jobs j where j.state = 'queued' and j.hold is null and j.queue = q.queue
+                     select from jobs j where j.due and j.state = 'queued' and j.hold is null and j.queue = q.queue
                      limit 100000) w) as waiting
          from unnest($1) as q(queue) left join ended e on e.queue = q.queue")
     .bind::<Array<Text>, _>(queues)

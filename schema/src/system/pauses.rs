@@ -120,7 +120,7 @@ pub async fn kinds(conn: &mut Conn) -> QueryResult<Vec<KindControl>> {
     sql("select c.kind, c.paused_at, c.paused_by, c.pause_reason, c.updated_by, coalesce(r.running, 0) as running,
                 coalesce(c.paused_at < clock_timestamp() - interval '2 seconds', false) and r.running is null as dry
          from kind_controls c
-         left join (select kind, count(*) as running from jobs where worker_id is not null group by kind) r
+         left join (select kind, count(*) as running from running_jobs group by kind) r
               on r.kind = c.kind
          order by c.kind")
     .load(conn)

@@ -72,7 +72,7 @@ pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
                 coalesce(j.jobs, 0) as jobs, w.event_lane, w.event_lane_reason, w.started_at, w.heartbeat_at,
                 w.lease_until
          from workers w
-         left join (select worker_id, count(*) as jobs from jobs where state = 'running' group by worker_id) j
+         left join (select worker_id, count(*) as jobs from running_jobs group by worker_id) j
               on j.worker_id = w.id
          order by w.started_at desc limit 1000")
     .load(conn)
@@ -115,8 +115,8 @@ pub struct RunningRow {
 pub async fn running(conn: &mut Conn, per_worker: i64) -> QueryResult<Vec<RunningRow>> {
     sql("select w.id as worker_id, j.id, j.kind, j.queue, j.attempt, j.claimed_at as started_at, j.progress
          from workers w cross join lateral (
-             select id, kind, queue, attempt, claimed_at, progress from jobs
-             where worker_id = w.id and state = 'running' order by claimed_at, id limit $1) j
+             select id, kind, queue, attempt, claimed_at, progress from running_jobs r
+             where r.worker_id = w.id order by claimed_at, id limit $1) j
          order by w.started_at desc, j.claimed_at, j.id")
     .bind::<BigInt, _>(per_worker)
     .load(conn)
