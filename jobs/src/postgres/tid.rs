@@ -32,8 +32,9 @@ impl Tid {
 
 impl FromSql<TidSql, Pg> for Tid {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        let [a, b, c, d, e, f] = value.as_bytes().try_into()?;
-        Ok(Self { block: u32::from_be_bytes([a, b, c, d]), line: u16::from_be_bytes([e, f]) })
+        let bytes: [u8; 6] = value.as_bytes().try_into()?;
+        let [a, b, c, d, line @ ..] = bytes;
+        Ok(Self { block: u32::from_be_bytes([a, b, c, d]), line: u16::from_be_bytes(line) })
     }
 }
 

@@ -2,7 +2,12 @@
 
 use uuid::Uuid;
 use waybill_jobs::{
-    postgres::{Ask, Completion, Entry, PutBack, claim, claims, complete, complete::End, put_back},
+    postgres::{
+        Ask, Completion, Entry, PutBack, claim, claims, complete,
+        complete::{End, complete_done},
+        put_back,
+    },
+    reaper::name_unclaimed,
     testing::{TestDatabase, register, until},
 };
 
@@ -129,6 +134,22 @@ async fn jobs_that_an_older_worker_takes_are_found_too() {
     assert_eq!(db.count(RUNNING).await, 0);
     db.execute(&take).await;
     assert_eq!(db.count(RUNNING).await, 2, "a second time, under a claim of its own");
+}
+
+#[tokio::test]
+async fn a_running_job_that_no_claim_names_gets_one_again() {
+    let db = TestDatabase::create().await;
+    let worker = register(db.pool()).await;
+    put_many(&db, &vec![Probe::default(); 3]).await;
+    let mut conn = db.conn().await;
+    let jobs = claim(&mut conn, QUEUE, worker, 2).await.unwrap();
+    assert_eq!(name_unclaimed(&mut conn).await.unwrap(), 0);
+    db.execute("delete from job_claims").await;
+    assert_eq!(db.count(RUNNING).await, 0);
+    assert_eq!(name_unclaimed(&mut conn).await.unwrap(), 2);
+    assert_eq!(db.count(&format!("{RUNNING} where worker_id = '{worker}'")).await, 2);
+    let done: Vec<_> = jobs.iter().map(|job| (job.id, job.claim)).collect();
+    assert_eq!(complete_done(&mut conn, &done, &[None, None]).await.unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -67,6 +67,10 @@ union all
 select 'handled_twice', count(*), true, 'order confirmations mailed more than once'
 from (select 1 from mails where template = 'order_confirmed' group by correlation_id having count(*) > 1) t
 union all
+select 'running_unclaimed', count(*), true, 'running jobs that no claim names, so that nobody would take them over'
+from jobs j where j.state = 'running'
+  and not exists (select from job_claims c where c.id = j.claim_batch and j.id = any (c.ids))
+union all
 select 'orders_pending', count(*), false, 'orders whose checkout is under way' from orders where status = 'pending'
 union all
 select 'orders_stuck', count(*), false, 'orders pending long after their deadline'
