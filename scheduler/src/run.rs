@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use waybill_schema::Pool;
+use waybill_schema::{Pool, partitions};
 
 use crate::{SchedulerError, builtin, fire, gauges};
 
@@ -17,10 +17,18 @@ pub async fn run(pool: Pool, tick: Duration, stuck_after: Duration, shutdown: Ca
         let pool = pool.clone();
         let mut declared = false;
         async move || {
-            if !declared {
-                builtin::declare(&pool).await?;
-                declared = true;
-                info!("schedules declared");
+            if declared.is_none() {
+                // Before anything fires: the job that makes them may not have run for days.
+                let made = partitions::ensure(&mut *pool.get().await?, partitions::AT_START).await;
+                if let Err(error) = made {
+                    warn!(%error, "partitions for today and tomorrow could not be made");
+                }
+            }
+            if declared.is_none_or(|at| at.elapsed() >= DECLARE_EVERY) {
+                builtin::declare(&pool, declared.is_none()).await?;
+                if declared.replace(Instant::now()).is_none() {
+                    info!("schedules declared");
+                }
             }
             fire::due(&pool).await.map(drop)
         }

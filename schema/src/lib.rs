@@ -12,6 +12,7 @@ pub mod imports;
 pub mod inventory;
 pub mod mails;
 pub mod orders;
+pub mod partitions;
 pub mod payments;
 pub mod schedules;
 pub mod search;

@@ -67,6 +67,12 @@ union all
 select 'handled_twice', count(*), true, 'order confirmations mailed more than once'
 from (select 1 from mails where template = 'order_confirmed' group by correlation_id having count(*) > 1) t
 union all
+select 'partitions_missing', count(*), true, 'tables cut by day without a partition for tomorrow'
+from waybill_partition_health() where days_ahead < 1
+union all
+select 'partitions_default', count(*), true, 'tables cut by day whose default partition holds rows of days that have none'
+from waybill_partition_health() where strays
+union all
 select 'orders_pending', count(*), false, 'orders whose checkout is under way' from orders where status = 'pending'
 union all
 select 'orders_stuck', count(*), false, 'orders pending long after their deadline'

@@ -47,9 +47,16 @@ impl HousekeepingDeps {
 impl Default for HousekeepingDeps {
     fn default() -> Self {
         Self {
+            keep_mails_days: config.keep_mails_days,
+            keep_deliveries_days: config.keep_deliveries_days,
+            keep_imports_days: config.keep_imports_days,
+            partitions_ahead: config.partitions_ahead,
             keep_days: 30,
             keep_fires_days: 7,
-            partitions_ahead: 3,
+            keep_mails_days: 90,
+            keep_deliveries_days: 30,
+            keep_imports_days: 90,
+            partitions_ahead: 14,
             orphaned_after: Duration::from_mins(1),
             stuck_after: waybill_schema::checks::STUCK_AFTER,
         }
