@@ -86,8 +86,8 @@ select 'outbox_pending', count(*), false, 'events not handed on yet' from outbox
 union all
 select 'effects_open', count(*), false, 'calls to the outside whose end is not known' from effects where state = 'started'
 union all
-select 'confirmed_without_mail', count(*), false, 'confirmed orders whose confirmation was not sent'
-from orders o where o.confirmed_at is not null and not exists (
+select 'confirmed_without_mail', count(*), false, 'orders confirmed within a week whose confirmation was not sent'
+from orders o where o.confirmed_at > now() - interval '7 days' and not exists (
     select 1 from mails m where m.correlation_id = o.id and m.template = 'order_confirmed' and m.status = 'sent')";
 
 /// Runs every check in one statement, so that all see the same moment. `stuck_after`: see [`STUCK_AFTER`].
