@@ -83,6 +83,7 @@ diesel::table! {
         compensates -> Bool,
         cancel -> Nullable<Jsonb>,
         undo -> Bool,
+        scheduled -> Nullable<Jsonb>,
         erased_at -> Nullable<Timestamptz>,
     }
 }
@@ -289,6 +290,7 @@ diesel::table! {
         compensates -> Bool,
         cancel -> Nullable<Jsonb>,
         undo -> Bool,
+        scheduled -> Nullable<Jsonb>,
         erased_at -> Nullable<Timestamptz>,
     }
 }
@@ -346,6 +348,7 @@ diesel::table! {
         unique_key -> Nullable<Text>,
         cancel -> Nullable<Jsonb>,
         undo -> Bool,
+        scheduled -> Nullable<Jsonb>,
     }
 }
 
@@ -618,6 +621,7 @@ diesel::table! {
         job_id -> Nullable<Uuid>,
         fired_at -> Timestamptz,
         manual -> Bool,
+        existing -> Bool,
     }
 }
 
@@ -642,6 +646,8 @@ diesel::table! {
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         problem -> Nullable<Text>,
+        declared_at -> Nullable<Timestamptz>,
+        release -> Nullable<BigInt>,
     }
 }
 

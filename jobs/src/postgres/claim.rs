@@ -75,6 +75,9 @@ pub struct Claimed {
     /// What limits per key count it by.
     #[diesel(sql_type = Nullable<Text>)]
     pub limit_key: Option<String>,
+    /// Of a schedule's job: which schedule, and for which of its times.
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    pub scheduled: Option<Value>,
 }
 
 /// What a claim came to.
@@ -123,7 +126,8 @@ macro_rules! take_them {
 macro_rules! taken {
     () => {
         "returning id, kind, version, priority, run_at, claimed_at, attempt, max_attempts, snoozes, claim,
-                   partition_key, correlation_id, traceparent, payload, created_at, limit_key, flow_id, step, undo"
+                   partition_key, correlation_id, traceparent, payload, created_at, limit_key, flow_id, step, undo,
+                   scheduled"
     };
 }
 

@@ -125,7 +125,8 @@ async fn claim_one(pool: &Pool, id: Uuid) -> Claimed {
              attempt = attempt + 1, claim = claim + 1, hold = null
          where id = $1 and state <> 'running'
          returning id, kind, version, priority, run_at, claimed_at, attempt, max_attempts, snoozes, claim,
-                   partition_key, correlation_id, traceparent, payload, created_at, limit_key, flow_id, step, undo",
+                   partition_key, correlation_id, traceparent, payload, created_at, limit_key, flow_id, step, undo,
+                   scheduled",
     )
     .bind::<SqlUuid, _>(id)
     .bind::<SqlUuid, _>(waybill_schema::new_id())

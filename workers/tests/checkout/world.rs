@@ -227,6 +227,7 @@ impl World {
             flow_id: None,
             step: None,
             undo: false,
+            scheduled: None,
             logs: waybill_jobs::logs::Logs::default(),
             pool: self.pool().clone(),
             cancelled: CancellationToken::new(),
