@@ -196,9 +196,11 @@ declare
     today date := (now() at time zone 'utc')::date;
 begin
     foreach parent in array array['job_history', 'event_log', 'inbox', 'job_logs'] loop
+        -- Once for all days: it is asked for every few seconds.
+        with parts as materialized (select low, high from waybill_partitions(parent))
         select coalesce(min(d), 32) - 1 into days_ahead
         from generate_series(1, 31) d
-        where not exists (select from waybill_partitions(parent) p
+        where not exists (select from parts p
                           where p.low <= waybill_midnight(today + d) and p.high > waybill_midnight(today + d));
         execute format(
             'select exists (select from %I where %I >= coalesce((select min(low) from waybill_partitions(%L)), ''-infinity''))',

@@ -139,12 +139,15 @@ pub async fn health(conn: &mut Conn) -> QueryResult<Vec<Health>> {
 /// Makes the partitions that are missing from yesterday to `days_ahead` days from now, the nearest first. With none missing it
 /// is one look at the catalogue.
 pub async fn ensure(conn: &mut Conn, days_ahead: i32) -> QueryResult<Round> {
-    let missing: Vec<Missing> = sql("select parent, day
-         from unnest($1) parent,
+    let missing: Vec<Missing> = sql("with parts as materialized (
+             select t.parent, p.low, p.high from unnest($1) as t(parent), waybill_partitions(t.parent) p)
+         select t.parent, day
+         from unnest($1) as t(parent),
               lateral (select (now() at time zone 'utc')::date + i as day from generate_series(-1, $2) i) days
-         where not exists (select from waybill_partitions(parent) p
-                           where p.low <= waybill_midnight(day) and p.high > waybill_midnight(day))
-         order by abs(day - (now() at time zone 'utc')::date), day desc, parent")
+         where not exists (select from parts p
+                           where p.parent = t.parent
+                             and p.low <= waybill_midnight(day) and p.high > waybill_midnight(day))
+         order by abs(day - (now() at time zone 'utc')::date), day desc, t.parent")
     .bind::<Array<Text>, _>(TABLES.to_vec())
     .bind::<Integer, _>(days_ahead)
     .load(conn)
