@@ -31,6 +31,7 @@ pub mod queues;
 pub mod reaper;
 pub mod registry;
 pub mod runtime;
+pub mod scheduled;
 pub mod seal;
 pub mod status;
 #[cfg(feature = "testing")]
@@ -52,4 +53,5 @@ pub use logs::Level;
 pub use pipeline::{Pipeline, PipelineError};
 pub use postgres::Notifier;
 pub use registry::{Handler, Registry};
+pub use scheduled::Scheduled;
 pub use unique::{Enqueued, Unique};

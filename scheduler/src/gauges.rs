@@ -9,7 +9,7 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 use metrics::gauge;
 use waybill_jobs::{events, events_lane};
-use waybill_schema::{Pool, sql::sql, system::outages};
+use waybill_schema::{Pool, partitions, sql::sql, system::outages};
 
 use crate::SchedulerError;
 
@@ -92,6 +92,12 @@ pub async fn publish(pool: &Pool, stuck_after: Duration) -> Result<(), Scheduler
     gauge!("waybill_orders_pending").set(totals.pending_orders as f64);
     gauge!("waybill_orders_stuck").set(totals.stuck_orders as f64);
     gauge!("waybill_schedules_failed").set(totals.resting_schedules as f64);
+    for table in partitions::health(&mut conn).await? {
+        gauge!("waybill_partition_days_ahead", "table" => table.parent.clone())
+            .set(f64::from(table.days_ahead));
+        gauge!("waybill_partition_default_filled", "table" => table.parent)
+            .set(f64::from(u8::from(table.strays)));
+    }
     let pipelines: Vec<&str> = events::PIPELINES.iter().map(|spec| spec.name).collect();
     for dependency in outages::waiting(&mut conn).await? {
         gauge!("waybill_outage", "dependency" => dependency.name.clone())

@@ -83,6 +83,7 @@ diesel::table! {
         compensates -> Bool,
         cancel -> Nullable<Jsonb>,
         undo -> Bool,
+        scheduled -> Nullable<Jsonb>,
         erased_at -> Nullable<Timestamptz>,
     }
 }
@@ -289,6 +290,7 @@ diesel::table! {
         compensates -> Bool,
         cancel -> Nullable<Jsonb>,
         undo -> Bool,
+        scheduled -> Nullable<Jsonb>,
         erased_at -> Nullable<Timestamptz>,
     }
 }
@@ -350,6 +352,7 @@ diesel::table! {
         due -> Bool,
         running_key -> Nullable<Text>,
         running_limit_key -> Nullable<Text>,
+        scheduled -> Nullable<Jsonb>,
     }
 }
 
@@ -622,6 +625,7 @@ diesel::table! {
         job_id -> Nullable<Uuid>,
         fired_at -> Timestamptz,
         manual -> Bool,
+        existing -> Bool,
     }
 }
 
@@ -646,6 +650,8 @@ diesel::table! {
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         problem -> Nullable<Text>,
+        declared_at -> Nullable<Timestamptz>,
+        release -> Nullable<BigInt>,
     }
 }
 

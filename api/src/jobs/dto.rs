@@ -5,7 +5,7 @@ use poem_openapi::{Enum, Object, types::ParseFromJSON};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
-use waybill_jobs::{logs::LogLine, seal, status::JobView};
+use waybill_jobs::{Scheduled, logs::LogLine, seal, status::JobView};
 use waybill_schema::system::jobs::{Inside, JobRow};
 
 use crate::error::{ApiError, ApiResult};
@@ -227,6 +227,10 @@ pub struct JobDetail {
     pub step: Option<String>,
     /// W3C trace context of who enqueued it.
     pub traceparent: Option<String>,
+    /// The schedule that enqueued it.
+    pub schedule: Option<String>,
+    /// Which of the schedule's times it is for; of a run by hand, when that was asked for.
+    pub scheduled_for: Option<DateTime<Utc>>,
 }
 
 impl JobDetail {
@@ -234,6 +238,7 @@ impl JobDetail {
     pub fn new(row: JobView, inside: Inside) -> ApiResult<Self> {
         let (priority, snoozes, worker_id) = (row.priority, row.snoozes, row.worker_id);
         let (causation_id, owner_id) = (row.causation_id, row.owner_id);
+        let scheduled = inside.scheduled.as_ref().and_then(Scheduled::read);
         Ok(Self {
             job: JobDto::new(row, true)?,
             arguments: seal::shown(&inside.payload),
@@ -247,6 +252,8 @@ impl JobDetail {
             flow_id: inside.flow_id,
             step: inside.step,
             traceparent: inside.traceparent,
+            scheduled_for: scheduled.as_ref().map(|scheduled| scheduled.at),
+            schedule: scheduled.map(|scheduled| scheduled.schedule),
         })
     }
 }

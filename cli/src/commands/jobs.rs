@@ -46,6 +46,8 @@ pub async fn run(shell: &Shell, command: Jobs) -> anyhow::Result<bool> {
                     "causation_id",
                     "flow_id",
                     "step",
+                    "schedule",
+                    "scheduled_for",
                     "arguments",
                     "progress",
                     "result",

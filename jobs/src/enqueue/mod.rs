@@ -69,6 +69,8 @@ pub struct Enqueue {
     pub traceparent: Option<String>,
     /// Overrides [`Job::subject_id`].
     pub subject_id: Option<Uuid>,
+    /// For a kind whose jobs have no [`Job::partition_key`].
+    pub partition_key: Option<String>,
     /// The batch or workflow it is part of.
     pub flow_id: Option<Uuid>,
     /// Its name there.

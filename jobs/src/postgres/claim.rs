@@ -84,6 +84,9 @@ pub struct Claimed {
     /// Where its row is while it runs, unless something is noted on it.
     #[diesel(sql_type = TidSql, column_name = "ctid")]
     pub place: Tid,
+    /// Of a schedule's job: which schedule, and for which of its times.
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    pub scheduled: Option<Value>,
 }
 
 /// A place in the order in which jobs run: the job's time, a step of priority being a minute, and its id.
@@ -167,7 +170,7 @@ macro_rules! taken {
     () => {
         "    returning id, kind, version, priority, run_at, claimed_at, attempt, max_attempts, snoozes, claim,
                  partition_key, correlation_id, traceparent, payload, created_at, limit_key, flow_id, step, undo,
-                 claim_batch, ctid),
+                 scheduled, claim_batch, ctid),
          noted as (
              insert into job_claims (id, worker_id, queue, ids)
              select claim_batch, $2, $1, array_agg(id) from taken group by claim_batch)

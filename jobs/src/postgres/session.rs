@@ -231,6 +231,7 @@ mod tests {
             step: None,
             undo: claim == 2,
             limit_key: None,
+            scheduled: None,
             claim_batch,
             place: Tid::UNKNOWN,
         }

@@ -130,7 +130,7 @@ async fn claim_one(pool: &Pool, id: Uuid) -> Claimed {
              insert into job_claims (id, worker_id, queue, ids) select claim_batch, $2, queue, array[id] from taken)
          select id, kind, version, priority, run_at, claimed_at, attempt, max_attempts, snoozes, claim,
                 partition_key, correlation_id, traceparent, payload, created_at, limit_key, flow_id, step, undo,
-                claim_batch, ctid
+                scheduled, claim_batch, ctid
          from taken",
     )
     .bind::<SqlUuid, _>(id)

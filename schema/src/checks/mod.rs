@@ -71,6 +71,12 @@ select 'running_unclaimed', count(*), true, 'running jobs that no claim names, s
 from jobs j where j.state = 'running'
   and not exists (select from job_claims c where c.id = j.claim_batch and j.id = any (c.ids))
 union all
+select 'partitions_missing', count(*), true, 'tables cut by day without a partition for tomorrow'
+from waybill_partition_health() where days_ahead < 1
+union all
+select 'partitions_default', count(*), true, 'tables cut by day whose default partition holds rows of days that have none'
+from waybill_partition_health() where strays
+union all
 select 'orders_pending', count(*), false, 'orders whose checkout is under way' from orders where status = 'pending'
 union all
 select 'orders_stuck', count(*), false, 'orders pending long after their deadline'
@@ -84,8 +90,8 @@ select 'outbox_pending', count(*), false, 'events not handed on yet' from outbox
 union all
 select 'effects_open', count(*), false, 'calls to the outside whose end is not known' from effects where state = 'started'
 union all
-select 'confirmed_without_mail', count(*), false, 'confirmed orders whose confirmation was not sent'
-from orders o where o.confirmed_at is not null and not exists (
+select 'confirmed_without_mail', count(*), false, 'orders confirmed within a week whose confirmation was not sent'
+from orders o where o.confirmed_at > now() - interval '7 days' and not exists (
     select 1 from mails m where m.correlation_id = o.id and m.template = 'order_confirmed' and m.status = 'sent')";
 
 /// Runs every check in one statement, so that all see the same moment. `stuck_after`: see [`STUCK_AFTER`].

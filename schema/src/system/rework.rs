@@ -27,10 +27,10 @@ pub async fn revive(conn: &mut Conn, ids: &[Uuid]) -> QueryResult<Vec<Touched>> 
     sql("with gone as (delete from dead_letters where id = any($1) and erased_at is null returning *)
          insert into jobs (id, kind, version, queue, priority, state, run_at, attempt, max_attempts, snoozes, claim,
              partition_key, correlation_id, causation_id, owner_id, traceparent, payload, progress, failures,
-             created_at, limit_key, flow_id, step, subject_id, compensates, cancel, undo)
+             created_at, limit_key, flow_id, step, subject_id, compensates, cancel, undo, scheduled)
          select id, kind, version, queue, priority, 'queued', clock_timestamp(), 0, max_attempts, snoozes, claim,
              partition_key, correlation_id, causation_id, owner_id, traceparent, payload, progress, failures,
-             created_at, limit_key, flow_id, step, subject_id, compensates, cancel, undo
+             created_at, limit_key, flow_id, step, subject_id, compensates, cancel, undo, scheduled
          from gone
          returning id, queue")
     .bind::<Array<SqlUuid>, _>(ids)
@@ -42,9 +42,9 @@ pub async fn revive(conn: &mut Conn, ids: &[Uuid]) -> QueryResult<Vec<Touched>> 
 /// that the old ones were part of: that is over. Those whose arguments were erased cannot be.
 pub async fn repeat(conn: &mut Conn, ids: &[Uuid], fresh: &[Uuid]) -> QueryResult<Vec<Touched>> {
     sql("insert into jobs (id, kind, version, queue, priority, state, run_at, max_attempts, partition_key, correlation_id,
-             causation_id, owner_id, payload, limit_key, subject_id, compensates)
+             causation_id, owner_id, payload, limit_key, subject_id, compensates, scheduled)
          select t.fresh, kind, version, queue, priority, 'queued', clock_timestamp(), max_attempts, partition_key,
-             correlation_id, id, owner_id, payload, limit_key, subject_id, compensates
+             correlation_id, id, owner_id, payload, limit_key, subject_id, compensates, scheduled
          from unnest($1, $2) as t(old, fresh) join job_history h on h.id = t.old
          where h.erased_at is null
          returning id, queue")

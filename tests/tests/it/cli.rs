@@ -48,6 +48,7 @@ async fn exit_codes_say_how_it_went() -> anyhow::Result<()> {
         ("jobs cancel --state queued --reason late", 2, "<ID>"),
         ("dead retry --error disk --limit 0", 2, "1..=10000"),
         ("schedules put x --spec every+1s --kind mail.send --missed never", 2, "possible values: skip"),
+        ("schedules put x --spec every+1s --kind mail.send --missed all", 2, "--missed-limit"),
         // Refused.
         ("jobs show 00000000-0000-7000-8000-00000000000f", 2, "404"),
         ("jobs show ../queues", 2, "is no name"),

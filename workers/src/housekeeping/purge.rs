@@ -54,7 +54,7 @@ pub(super) const STATEMENTS: &[(&str, &str)] = &[
 ];
 
 /// The same for rows that go by their age: the statement removes at most `$1` rows older than `$2` days.
-pub(super) fn aged(deps: HousekeepingDeps) -> [(&'static str, &'static str, i32); 4] {
+pub(super) fn aged(deps: HousekeepingDeps) -> [(&'static str, &'static str, i32); 6] {
     [
         (
             "schedule_fires_removed",
@@ -87,6 +87,23 @@ pub(super) fn aged(deps: HousekeepingDeps) -> [(&'static str, &'static str, i32)
                  select ctid from operator_actions where at < now() - make_interval(days => $2) limit $1
                  for update skip locked))",
             ACTIONS_DAYS,
+        ),
+        (
+            // Their keys keep a replayed event from being mailed twice, so they stay as long as events do.
+            "mails_removed",
+            "delete from mails where ctid = any(array(
+                 select ctid from mails where created_at < now() - make_interval(days => $2) and status <> 'queued'
+                 limit $1 for update skip locked))",
+            deps.keep_mails_days.max(deps.keep_days),
+        ),
+        (
+            // So do these, and their attempts go with them.
+            "deliveries_removed",
+            "delete from webhook_deliveries where id = any(array(
+                 select id from webhook_deliveries
+                 where created_at < now() - make_interval(days => $2) and status <> 'queued'
+                 limit $1 for update skip locked))",
+            deps.keep_deliveries_days.max(deps.keep_days),
         ),
     ]
 }

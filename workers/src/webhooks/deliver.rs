@@ -88,7 +88,8 @@ impl Deliverer {
         let secret = self
             .vault
             .open(&due.secret, &secret_purpose(due.endpoint_id))
-            .map_err(|error| Failure::permanent(format!("the endpoint's secret: {error}")))?;
+            // While keys are changed another worker may have the one it takes.
+            .map_err(|error| Failure::retryable(format!("the endpoint's secret: {error}")))?;
         let key = std::str::from_utf8(secret.expose_secret())
             .ok()
             .and_then(|text| SigningKey::parse(text).ok())

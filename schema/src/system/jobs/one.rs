@@ -69,16 +69,19 @@ pub struct Inside {
     /// W3C trace context of who enqueued it.
     #[diesel(sql_type = Nullable<Text>)]
     pub traceparent: Option<String>,
+    /// Of a schedule's job: which schedule, and for which of its times.
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    pub scheduled: Option<Value>,
 }
 
 /// What one job is about.
 pub async fn inside(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Inside>> {
     crate::sql(
-        "select payload, partition_key, limit_key, flow_id, step, traceparent from jobs where id = $1
+        "select payload, partition_key, limit_key, flow_id, step, traceparent, scheduled from jobs where id = $1
          union all
-         select payload, partition_key, limit_key, flow_id, step, traceparent from dead_letters where id = $1
+         select payload, partition_key, limit_key, flow_id, step, traceparent, scheduled from dead_letters where id = $1
          union all
-         select payload, partition_key, limit_key, flow_id, step, traceparent from job_history where id = $1
+         select payload, partition_key, limit_key, flow_id, step, traceparent, scheduled from job_history where id = $1
          limit 1",
     )
     .bind::<SqlUuid, _>(id)
