@@ -8,7 +8,7 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 use metrics::gauge;
-use waybill_jobs::{events, events_lane};
+use waybill_jobs::{events, events_lane, flows};
 use waybill_schema::{Pool, sql::sql, system::outages};
 
 use crate::SchedulerError;
@@ -92,6 +92,14 @@ pub async fn publish(pool: &Pool, stuck_after: Duration) -> Result<(), Scheduler
     gauge!("waybill_orders_pending").set(totals.pending_orders as f64);
     gauge!("waybill_orders_stuck").set(totals.stuck_orders as f64);
     gauge!("waybill_schedules_failed").set(totals.resting_schedules as f64);
+    let open = flows::open(&mut conn).await?;
+    for kind in ["batch", "workflow"] {
+        for state in ["running", "undoing"] {
+            let count = open.iter().find(|row| row.0 == kind && row.1 == state).map_or(0, |row| row.2);
+            gauge!("waybill_flows", "kind" => kind, "state" => state).set(count as f64);
+        }
+    }
+    gauge!("waybill_flows_held").set(flows::held(&mut conn).await? as f64);
     let pipelines: Vec<&str> = events::PIPELINES.iter().map(|spec| spec.name).collect();
     for dependency in outages::waiting(&mut conn).await? {
         gauge!("waybill_outage", "dependency" => dependency.name.clone())

@@ -84,6 +84,8 @@ diesel::table! {
         cancel -> Nullable<Jsonb>,
         undo -> Bool,
         erased_at -> Nullable<Timestamptz>,
+        unique_key -> Nullable<Text>,
+        unique_scope -> Nullable<Text>,
     }
 }
 
@@ -290,6 +292,8 @@ diesel::table! {
         cancel -> Nullable<Jsonb>,
         undo -> Bool,
         erased_at -> Nullable<Timestamptz>,
+        unique_key -> Nullable<Text>,
+        unique_scope -> Nullable<Text>,
     }
 }
 
