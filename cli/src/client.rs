@@ -153,7 +153,7 @@ impl Events {
 fn event(block: &str) -> Option<Event> {
     let mut event = Event::default();
     for line in block.lines() {
-        let (name, value) = line.split_once(':')?;
+        let Some((name, value)) = line.split_once(':') else { continue };
         let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
         match name {
             "id" => event.id = value,
