@@ -238,7 +238,7 @@ impl AdminJobs {
         let (dry_run, actor) = (dry_run.unwrap_or(false), caller.0.actor());
         let (reason, force) = (reason.unwrap_or_else(|| "in bulk".to_owned()), force.unwrap_or(false));
         let wish = Wish { action, actor: &actor, reason: &reason, force };
-        Ok(Json(bulk::run(&state, &mut conn, batch, Order { wish, dry_run, by }).await?))
+        Ok(Json(bulk::run(&state, &mut conn, batch, &Order { wish, dry_run, by }).await?))
     }
 }
 

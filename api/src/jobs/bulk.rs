@@ -98,7 +98,12 @@ impl Batch {
 }
 
 /// Does it to what was found. If a piece fails, the problem says in `changed` how many were changed before: they stay so.
-pub async fn run(state: &AppState, conn: &mut Conn, batch: Batch, order: Order<'_>) -> ApiResult<BulkResult> {
+pub async fn run(
+    state: &AppState,
+    conn: &mut Conn,
+    batch: Batch,
+    order: &Order<'_>,
+) -> ApiResult<BulkResult> {
     let Batch { found, next_cursor } = batch;
     let mut skipped: BTreeMap<Why, i64> = BTreeMap::new();
     let (mut changed, mut moved) = (0, 0);

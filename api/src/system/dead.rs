@@ -196,7 +196,7 @@ impl DeadLetters {
         let batch = Batch::new(found, limit, cursor, |place| dead(place.id));
         let (dry_run, actor) = (dry_run.unwrap_or(false), caller.0.actor());
         let wish = Wish { action, actor: &actor, reason: "in bulk", force: force.unwrap_or(false) };
-        Ok(Json(bulk::run(&state, &mut conn, batch, Order { wish, dry_run, by }).await?))
+        Ok(Json(bulk::run(&state, &mut conn, batch, &Order { wish, dry_run, by }).await?))
     }
 }
 

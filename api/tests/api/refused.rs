@@ -181,7 +181,7 @@ async fn a_bulk_change_goes_on_behind_what_it_has_looked_at() {
     let post = |body: &Value| app.post("/v1/admin/dead-letters/bulk", body.clone()).token(&admin).send();
     let first = post(&body).await.expect(200);
     assert_eq!((first["changed"].as_i64(), first["more"].as_bool()), (Some(0), Some(true)));
-    body["cursor"] = first["next_cursor"].clone();
+    body["cursor"].clone_from(&first["next_cursor"]);
     let rest = post(&body).await.expect(200);
     assert_eq!((rest["changed"].as_i64(), rest["more"].as_bool()), (Some(1), Some(false)));
     assert_eq!(app.db.count(&format!("select count(*) as n from jobs where id = '{old}'")).await, 1);

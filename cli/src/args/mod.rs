@@ -139,7 +139,7 @@ pub struct Actions {
     /// Only before this time: likewise.
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
-    /// Only of this one: admin:ID or api_key:ID.
+    /// Only of this one: `admin:ID` or `api_key:ID`.
     #[arg(long)]
     pub actor: Option<String>,
     /// Only this, such as queue.pause, or, such as queue, everything of an area.

@@ -92,7 +92,7 @@ impl Sum {
             *self.skipped.entry(reason).or_default() += skipped["jobs"].as_i64().unwrap_or_default();
         }
         self.more = answer["more"] == true;
-        self.next_cursor = answer["next_cursor"].clone();
+        self.next_cursor.clone_from(&answer["next_cursor"]);
     }
 
     /// As the API answers one request.
@@ -111,8 +111,8 @@ impl Sum {
 }
 
 /// Counts, asks, and changes, at `bulk` below `path`.
-pub async fn run(shell: &Shell, path: &str, change: Change<'_>, bulk: &Bulk) -> anyhow::Result<bool> {
-    let counted = pieces(shell, path, &change, bulk, true).await?;
+pub async fn run(shell: &Shell, path: &str, change: &Change<'_>, bulk: &Bulk) -> anyhow::Result<bool> {
+    let counted = pieces(shell, path, change, bulk, true).await?;
     let Sum { matched, changeable, .. } = counted;
     let more = if counted.more { " of more" } else { "" };
     let left = counted.left_alone();
@@ -124,7 +124,7 @@ pub async fn run(shell: &Shell, path: &str, change: Change<'_>, bulk: &Bulk) -> 
     let Change { action, things, .. } = change;
     let beside = if left.is_empty() { String::new() } else { format!(" ({matched} are found{left})") };
     confirm(shell.yes, &format!("{action} {changeable}{more} {things}{beside}?"))?;
-    let sum = pieces(shell, path, &change, bulk, false).await?;
+    let sum = pieces(shell, path, change, bulk, false).await?;
     let rest = if sum.more { "; there are more: --all" } else { "" };
     let line = format!("{} of {} changed{}{rest}", sum.changed, sum.matched, sum.left_alone());
     shell.say(&sum.answer(false), &line);
@@ -166,6 +166,6 @@ async fn pieces(
         if !dry_run {
             eprintln!("{} of {} changed so far", sum.changed, sum.matched);
         }
-        body["cursor"] = sum.next_cursor.clone();
+        body["cursor"].clone_from(&sum.next_cursor);
     }
 }

@@ -43,5 +43,5 @@ async fn change(
     let filter = bulk::object_of(fields);
     let options = if force { json!({ "force": true }) } else { json!({}) };
     let change = Change { action, things: "dead letters", filter, options, all: target.all };
-    bulk::run(shell, PATH, change, &target.bulk).await
+    bulk::run(shell, PATH, &change, &target.bulk).await
 }

@@ -141,5 +141,5 @@ async fn change(
         options["force"] = json!(true);
     }
     let change = Change { action, things: "jobs", filter, options, all: target.all };
-    bulk::run(shell, PATH, change, &target.bulk).await
+    bulk::run(shell, PATH, &change, &target.bulk).await
 }
