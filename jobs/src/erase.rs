@@ -100,7 +100,7 @@ pub async fn erase(conn: &mut Conn, subject_id: Uuid, live: Live) -> QueryResult
              update job_history set payload = '{\"erased\": true}', progress = null, result = null, failures = ",
         failures!(),
         ",
-                 reason = case when reason is not null then 'erased' end, cancel = cancel - 'reason',
+                 reason = case when reason is not null then 'erased' end, cancel = cancel - 'reason', unique_key = null,
                  erased_at = clock_timestamp()
              where erased_at is null and id = any (array(
                  select id from job_history where subject_id = $1
@@ -112,7 +112,7 @@ pub async fn erase(conn: &mut Conn, subject_id: Uuid, live: Live) -> QueryResult
              update dead_letters set payload = '{\"erased\": true}', progress = null, failures = ",
         failures!(),
         ",
-                 reason = 'erased', cancel = cancel - 'reason', erased_at = clock_timestamp()
+                 reason = 'erased', cancel = cancel - 'reason', unique_key = null, erased_at = clock_timestamp()
              where erased_at is null and id = any (array(
                  select id from dead_letters where subject_id = $1
                  union all

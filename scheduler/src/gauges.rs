@@ -8,7 +8,7 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 use metrics::gauge;
-use waybill_jobs::{events, events_lane};
+use waybill_jobs::{events, events_lane, flows};
 use waybill_schema::{Pool, partitions, sql::sql, system::outages};
 
 use crate::SchedulerError;
@@ -98,6 +98,14 @@ pub async fn publish(pool: &Pool, stuck_after: Duration) -> Result<(), Scheduler
         gauge!("waybill_partition_default_filled", "table" => table.parent)
             .set(f64::from(u8::from(table.strays)));
     }
+    let open = flows::open(&mut conn).await?;
+    for kind in ["batch", "workflow"] {
+        for state in ["running", "undoing"] {
+            let count = open.iter().find(|row| row.0 == kind && row.1 == state).map_or(0, |row| row.2);
+            gauge!("waybill_flows", "kind" => kind, "state" => state).set(count as f64);
+        }
+    }
+    gauge!("waybill_flows_held").set(flows::held(&mut conn).await? as f64);
     let pipelines: Vec<&str> = events::PIPELINES.iter().map(|spec| spec.name).collect();
     for dependency in outages::waiting(&mut conn).await? {
         gauge!("waybill_outage", "dependency" => dependency.name.clone())

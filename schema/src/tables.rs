@@ -85,6 +85,8 @@ diesel::table! {
         undo -> Bool,
         scheduled -> Nullable<Jsonb>,
         erased_at -> Nullable<Timestamptz>,
+        unique_key -> Nullable<Text>,
+        unique_scope -> Nullable<Text>,
     }
 }
 
@@ -292,6 +294,8 @@ diesel::table! {
         undo -> Bool,
         scheduled -> Nullable<Jsonb>,
         erased_at -> Nullable<Timestamptz>,
+        unique_key -> Nullable<Text>,
+        unique_scope -> Nullable<Text>,
     }
 }
 

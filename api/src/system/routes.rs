@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::{OpenApi, param::Query, payload::Json};
 use uuid::Uuid;
@@ -127,17 +128,35 @@ impl System {
     ///
     /// Every change that an operator made at run time, the newest first; kept for a year.
     #[oai(path = "/actions", method = "get", operation_id = "listActions")]
+    #[allow(clippy::too_many_arguments, reason = "one per query parameter")]
     async fn actions(
         &self,
         _caller: Allowed<SystemRead>,
         state: Data<&AppState>,
+        /// Only those made by this one: `admin:<id>` or `api_key:<id>`.
+        actor: Query<Option<String>>,
+        /// Only this, such as `queue.pause`, or, such as `queue`, everything of an area.
+        action: Query<Option<String>>,
+        /// Only those to this: a queue, a kind, a job's id, a schedule.
+        target: Query<Option<String>>,
+        /// Only those made at this time (RFC 3339) or later.
+        since: Query<Option<DateTime<Utc>>>,
+        /// Only those made before this time.
+        until: Query<Option<DateTime<Utc>>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of a page, 1 to 100; 20 by default.
         limit: Query<Option<i64>>,
     ) -> ApiResult<Json<Page<ActionDto>>> {
         let page = PageRequest::<Uuid>::parse(cursor.0.as_deref(), limit.0)?;
-        let rows = actions::list(&mut *state.conn().await?, page.after, page.fetch()).await?;
+        let filter = actions::Filter {
+            actor: actor.0,
+            action: action.0,
+            target: target.0,
+            since: since.0,
+            until: until.0,
+        };
+        let rows = actions::list(&mut *state.conn().await?, &filter, page.after, page.fetch()).await?;
         Ok(Json(page.page(rows, |row| row.id, ActionDto::from)))
     }
 }

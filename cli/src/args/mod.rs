@@ -1,6 +1,7 @@
 //! The command line.
 
 mod controls;
+mod flows;
 mod jobs;
 mod schedules;
 #[cfg(test)]
@@ -11,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 pub use self::{
     controls::{Dependencies, Kinds, Queues, Search},
+    flows::{FlowFilter, Flows},
     jobs::{Bulk, CommonFilter, Dead, DeadTarget, JobFilter, JobTarget, Jobs, Paging},
     schedules::Schedules,
 };
@@ -59,6 +61,9 @@ pub enum Command {
     /// Jobs: waiting, running, finished and dead.
     #[command(subcommand)]
     Jobs(Jobs),
+    /// Batches and workflows: where they stand, what holds them up, cancelling one.
+    #[command(subcommand)]
+    Flows(Flows),
     /// Queues: depth, lag, pauses, limits, concurrency. Lists them when nothing else is said.
     Queues {
         /// What to do with one.
@@ -111,14 +116,36 @@ pub enum Command {
     #[command(subcommand)]
     Search(Search),
     /// Who changed what at run time, the newest first.
-    Actions {
-        /// Rows, 1 to 100.
-        #[arg(long, value_name = "ROWS", default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=100))]
-        limit: u8,
-    },
+    Actions(Actions),
     /// Prints the completion script of a shell: `waybill completion bash > /etc/bash_completion.d/waybill`.
     Completion {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Which changes.
+#[derive(Debug, clap::Args)]
+pub struct Actions {
+    /// Rows, 1 to 100.
+    #[arg(long, value_name = "ROWS", default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub limit: u8,
+    /// Where to go on: what the page before said.
+    #[arg(long)]
+    pub cursor: Option<String>,
+    /// Only from this time on: RFC 3339, or a span back from now such as 15m, 2h, 3d.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only before this time: likewise.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only of this one: `admin:ID` or `api_key:ID`.
+    #[arg(long)]
+    pub actor: Option<String>,
+    /// Only this, such as queue.pause, or, such as queue, everything of an area.
+    #[arg(long)]
+    pub action: Option<String>,
+    /// Only to this: a queue, a kind, a job's id, a schedule.
+    #[arg(long)]
+    pub target: Option<String>,
 }

@@ -3,6 +3,8 @@
 mod bulk;
 mod dead;
 mod events;
+mod flows;
+mod follow;
 mod jobs;
 mod queues;
 mod schedules;
@@ -53,7 +55,8 @@ pub async fn run(args: Args) -> anyhow::Result<bool> {
         Command::Replay { pipeline, topic, since, until } => {
             events::replay(&shell, &pipeline, topic, &since, until.as_deref()).await
         }
-        Command::Actions { limit } => system::actions(&shell, limit).await,
+        Command::Actions(actions) => system::actions(&shell, actions).await,
+        Command::Flows(command) => flows::run(&shell, command).await,
         Command::Kinds { command } => system::kinds(&shell, command).await,
         Command::Dependencies { command } => system::dependencies(&shell, command).await,
         Command::Jobs(command) => jobs::run(&shell, command).await,

@@ -4,16 +4,17 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{Shell, list, object, segment};
-use crate::{args::Queues, time::rate};
+use crate::{args::Queues, table, time::rate};
 
 /// Between two looks at whether a queue has run dry.
 const LOOK: Duration = Duration::from_millis(500);
 
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "queue",
     "scheduled",
     "queued",
     "running",
+    "held",
     "dead",
     "oldest_seconds",
     "ended_per_second",
@@ -27,7 +28,7 @@ pub async fn run(shell: &Shell, command: Option<Queues>) -> anyhow::Result<bool>
         Queues::List => {
             let answer = shell.client.get("/v1/admin/system/queues", &[]).await?;
             shell.show(&answer, || {
-                list(&answer["queues"], &FIELDS);
+                table::print(&FIELDS, &table::rows(&with_held(&answer["queues"]), &FIELDS));
                 crate::out!();
                 crate::out!("outbox: {}", answer["outbox_pending"]);
                 crate::out!();
@@ -104,4 +105,19 @@ fn path(queue: &str, action: &str) -> anyhow::Result<String> {
         "" => format!("/v1/admin/system/queues/{queue}"),
         action => format!("/v1/admin/system/queues/{queue}/{action}"),
     })
+}
+
+/// The queues with what holds their jobs as one cell: `partition 12, kind:mail.send 3`.
+fn with_held(queues: &Value) -> Value {
+    let mut queues = queues.clone();
+    for queue in queues.as_array_mut().into_iter().flatten() {
+        let reasons: Vec<String> = queue["held"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|held| format!("{} {}", table::cell(&held["reason"]), table::cell(&held["jobs"])))
+            .collect();
+        queue["held"] = Value::String(reasons.join(", "));
+    }
+    queues
 }

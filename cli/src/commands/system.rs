@@ -1,12 +1,14 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chrono::Utc;
 use serde_json::json;
 
-use super::{Shell, list, object, segment};
+use super::{Shell, list, more, object, segment};
 use crate::{
-    args::{Dependencies, Kinds},
+    args::{Actions, Dependencies, Kinds},
     table,
+    time::instant,
 };
 
 pub async fn health(url: &str) -> anyhow::Result<bool> {
@@ -72,9 +74,23 @@ pub async fn outbox(shell: &Shell) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-pub async fn actions(shell: &Shell, limit: u8) -> anyhow::Result<bool> {
-    let answer = shell.client.get("/v1/admin/system/actions", &[("limit", limit.to_string())]).await?;
-    shell.show(&answer, || list(&answer["data"], &["at", "actor", "action", "target", "detail"]));
+pub async fn actions(shell: &Shell, asked: Actions) -> anyhow::Result<bool> {
+    let now = Utc::now();
+    let mut query = vec![("limit", asked.limit.to_string())];
+    let given = [
+        ("cursor", asked.cursor),
+        ("since", asked.since.map(|text| instant(&text, now)).transpose()?),
+        ("until", asked.until.map(|text| instant(&text, now)).transpose()?),
+        ("actor", asked.actor),
+        ("action", asked.action),
+        ("target", asked.target),
+    ];
+    query.extend(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    let answer = shell.client.get("/v1/admin/system/actions", &query).await?;
+    shell.show(&answer, || {
+        list(&answer["data"], &["at", "actor", "action", "target", "detail"]);
+        more(&answer);
+    });
     Ok(true)
 }
 

@@ -40,6 +40,7 @@
 
 mod batch;
 mod head;
+mod list;
 mod planned;
 mod settle;
 mod settler;
@@ -55,6 +56,7 @@ use uuid::Uuid;
 use waybill_schema::Conn;
 
 pub use batch::{Batch, seal};
+pub use list::{Filter, FlowRow, held, held_by, list};
 pub(crate) use settle::sweep_after;
 pub use settle::{settle, sweep};
 pub(crate) use settler::Settler;
@@ -69,6 +71,17 @@ pub enum FlowError {
     /// The steps do not make a workflow.
     #[error("workflow: {0}")]
     Steps(String),
+    /// A job that is enqueued later, a step's or a callback, is unique.
+    #[error("jobs of the kind {0} are unique, and cannot be planned: enqueue one from a step")]
+    Unique(&'static str),
+    /// A job of a batch was not enqueued, because another has its unique slot.
+    #[error("a job of the kind {kind} cannot be part of the batch: {holder} has its unique slot")]
+    Taken {
+        /// Its kind.
+        kind: String,
+        /// Who has it.
+        holder: Uuid,
+    },
     /// A job could not be enqueued, or put into words.
     #[error(transparent)]
     Enqueue(#[from] EnqueueError),

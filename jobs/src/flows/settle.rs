@@ -105,6 +105,8 @@ macro_rules! goes_on {
     () => {
         "f.finished_at is null and case f.kind
              when 'batch' then f.sealed and not exists (select from jobs j where j.flow_id = f.id)
+                     and (f.on_dead_step <> 'wait' or f.cancel is not null
+                          or not exists (select from dead_letters d where d.flow_id = f.id))
                  or f.dead_told_at is null and f.when_dead is not null
                      and exists (select from dead_letters d where d.flow_id = f.id)
              else f.cancel is not null and f.state = 'running' or exists (
@@ -259,7 +261,8 @@ async fn batch(conn: &mut Conn, mut flow: Flow) -> QueryResult<Vec<String>> {
     if now.dead {
         queues.extend(flow.tell_dead(conn).await?);
     }
-    if now.live || !flow.sealed {
+    let waits = now.dead && flow.on_dead_step == "wait" && flow.cancel.is_none();
+    if now.live || !flow.sealed || waits {
         return Ok(queues);
     }
     let report = report(conn, flow.id).await?;

@@ -52,7 +52,10 @@ async fn load(conn: &mut Conn, flow: Uuid) -> QueryResult<Vec<Step>> {
              when state = 'undoing' then coalesce(
                  (select 'undoing' from jobs where id = s.undo_job_id),
                  (select 'undoing' from dead_letters where id = s.undo_job_id),
-                 'undone')
+                 -- By its kind it ends as `cancelled`, as all compensations do. Discarded, by whomever, it has undone nothing.
+                 (select case when h.state = 'done' or h.undo and h.state = 'cancelled' then 'undone' else 'not_undone' end
+                  from job_history h where id = s.undo_job_id order by finished_at desc limit 1),
+                 'not_undone')
              else state end as now
          from flow_steps s where flow_id = $1 order by place",
     )

@@ -31,13 +31,17 @@ pub struct KindInfo {
     pub sealed: bool,
     /// Whether the user it works for may cancel it.
     pub owner_cancels: bool,
+    /// Whether a job of it carries an order, which goes on without it: as long as the order is pending, ending the job ends
+    /// nothing.
+    pub carries_order: bool,
     read: fn(Value) -> Result<Value, EnqueueError>,
     enqueue: for<'a> fn(&'a Conn, Value, Enqueue) -> Enqueueing<'a>,
 }
 
 /// Every kind of this binary, in the order of their names.
 pub const ALL: &[KindInfo] = &[
-    KindInfo::of::<RunCheckout>(),
+    // Housekeeping finds a pending order without its job, and goes on with it.
+    KindInfo::of::<RunCheckout>().carrying_an_order(),
     KindInfo::of::<ReplayEvents>(),
     KindInfo::of::<CheckInvariants>(),
     KindInfo::of::<ExpireCheckouts>(),
@@ -81,6 +85,7 @@ impl KindInfo {
             compensates: J::COMPENSATES,
             sealed: J::SEALED,
             owner_cancels: false,
+            carries_order: false,
             read: read::<J>,
             enqueue: enqueue::<J>,
         }
@@ -88,6 +93,10 @@ impl KindInfo {
 
     const fn cancelled_by_owner(self) -> Self {
         Self { owner_cancels: true, ..self }
+    }
+
+    const fn carrying_an_order(self) -> Self {
+        Self { carries_order: true, ..self }
     }
 
     /// The arguments as the kind writes them, defaults filled in.

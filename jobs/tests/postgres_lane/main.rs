@@ -22,6 +22,7 @@ mod lost;
 mod outcomes;
 mod partition;
 mod policy;
+mod retries;
 mod rig;
 mod shutdown;
 mod transactions;

@@ -86,6 +86,12 @@ select 'jobs_live', count(*), false, 'jobs waiting or running' from jobs
 union all
 select 'dead_letters', count(*), false, 'jobs that somebody must look at' from dead_letters
 union all
+select 'flows_held', count(*), false, 'batches and workflows that stand still until somebody decides about a dead letter'
+from flows f where f.finished_at is null and exists (
+    select 1 from dead_letters d where d.flow_id = f.id
+      and (d.undo or f.state = 'running' and f.on_dead_step = 'wait'
+           or exists (select 1 from flow_steps s where s.flow_id = f.id and s.undo_job_id = d.id)))
+union all
 select 'outbox_pending', count(*), false, 'events not handed on yet' from outbox
 union all
 select 'effects_open', count(*), false, 'calls to the outside whose end is not known' from effects where state = 'started'

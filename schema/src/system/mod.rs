@@ -6,6 +6,7 @@ pub mod controls;
 pub mod dead_letters;
 pub mod jobs;
 pub mod load;
+pub mod obstacles;
 pub mod outages;
 pub mod pauses;
 pub mod rework;

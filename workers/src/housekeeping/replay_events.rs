@@ -3,7 +3,9 @@
 use diesel_async::AsyncConnection;
 use serde_json::json;
 use waybill_jobs::events_lane::replay::{self, Replay};
-use waybill_jobs::{Failure, JobContext, JobResult, Outcome, events, kinds::ReplayEvents, status};
+use waybill_jobs::{
+    Failure, JobContext, JobResult, Outcome, events, kinds::ReplayEvents, logs::Level, status,
+};
 use waybill_schema::Conn;
 
 use crate::fail_point;
@@ -23,6 +25,11 @@ pub(super) async fn run(job: ReplayEvents, cx: &JobContext) -> JobResult {
     let mut conn = cx.pool.get().await?;
     let total = replay::count(&mut conn, &replay).await?;
     let Stood { mut after, mut seen, mut queued } = stood(&mut conn, cx).await?;
+    cx.log(
+        Level::Info,
+        format!("{seen} of {total} events are looked at, for the pipeline {}", replay.pipeline),
+    );
+    let mut tenths = tenth(seen, total);
     while !cx.cancelled.is_cancelled() {
         // Where it stands is written with the step: an attempt that goes on from it hands nothing over twice.
         let step = (*conn)
@@ -41,12 +48,24 @@ pub(super) async fn run(job: ReplayEvents, cx: &JobContext) -> JobResult {
         seen += step.seen;
         queued += step.queued;
         fail_point!("replay.after_step");
+        if tenth(seen, total) > tenths {
+            tenths = tenth(seen, total);
+            cx.log(Level::Info, format!("{seen} of {total} events are looked at, {queued} are queued again"));
+        }
         match step.last {
             Some(last) => after = last,
-            None => return Ok(Outcome::Done(Some(json!({ "seen": seen, "queued": queued })))),
+            None => {
+                cx.log(Level::Info, format!("{queued} events are queued again"));
+                return Ok(Outcome::Done(Some(json!({ "seen": seen, "queued": queued }))));
+            }
         }
     }
     Err(Failure::retryable("asked to stop"))
+}
+
+/// How many tenths are done: a line each.
+fn tenth(done: i64, total: i64) -> i64 {
+    done * 10 / total.max(1)
 }
 
 /// Where an earlier attempt stopped.

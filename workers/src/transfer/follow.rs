@@ -9,6 +9,7 @@ use waybill_jobs::{
     Failure, Job, JobContext, JobResult, Outcome, Workflow,
     flows::{self, FlowView, OnDead},
     kinds::{CleanImport, ImportPart, MergeImport, RunImport, SplitImport},
+    logs::Level,
 };
 use waybill_schema::{
     imports::{self, ImportRow, ImportStatus, parts, run},
@@ -43,6 +44,11 @@ pub(super) async fn begin(import: &ImportRow, context: &JobContext) -> JobResult
         Ok(())
     })
     .await?;
+    let (from, size) = (import.byte_offset, import.size_bytes);
+    context.log(
+        Level::Info,
+        format!("hands byte {from} and on of {size} to the workflow {flow_id}, in {parts} parts"),
+    );
     crate::fail_point!("import.after_begin");
     Ok(wait())
 }
@@ -89,13 +95,14 @@ pub(super) async fn follow(import: &ImportRow, flow_id: Uuid, context: &JobConte
                 run::start(conn, import.id, context.id).await?;
                 let steps = flows::steps_of(conn, flow.id).await?;
                 let jobs: Vec<Uuid> = steps.into_iter().filter_map(|step| step.job_id).collect();
-                rework::revive(conn, &jobs).await?;
+                rework::revive(conn, &jobs, false).await?;
                 Ok(())
             })
             .await?;
             Ok(wait())
         }
         Some(flow) if flow.finished_at.is_none() => {
+            context.log(Level::Error, format!("a part of the workflow {flow_id} is dead"));
             run::fail(&mut conn, import.id, FAILED).await?;
             Err(Failure::permanent("a part of it is dead; retrying this job retries that"))
         }

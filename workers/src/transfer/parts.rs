@@ -139,7 +139,7 @@ async fn wake(conn: &mut Conn, import_id: Uuid) -> Result<(), Failure> {
     if let Some(import) = imports::find(conn, import_id).await? {
         rework::hurry(conn, &[import.job_id]).await?;
         if import.flow_id.is_none() {
-            rework::revive(conn, &[import.job_id]).await?;
+            rework::revive(conn, &[import.job_id], false).await?;
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::io::AsyncRead;
-use waybill_jobs::{Failure, JobContext, JobResult, Outcome, kinds::RunImport};
+use waybill_jobs::{Failure, JobContext, JobResult, Outcome, kinds::RunImport, logs::Level};
 use waybill_platform::files::{Files, FilesError};
 use waybill_schema::{
     Currency,
@@ -86,6 +86,8 @@ impl Importer {
                 Ok(outcome) => Ok(outcome),
             };
         }
+        let (from, size, rows) = (import.byte_offset, import.size_bytes, import.rows_done);
+        context.log(Level::Info, format!("reads from byte {from} of {size}; {rows} rows are in"));
         let mut writer = Writer::new(&import, context.clone());
         let read = match import.kind {
             ImportKind::Products => {
@@ -192,6 +194,7 @@ impl Importer {
 async fn ended(stop: Stop, moved: bool, import: &ImportRow, context: &JobContext) -> JobResult {
     match stop {
         Stop::File(error) => {
+            context.log(Level::Error, format!("the file cannot be used: {error}"));
             let mut conn = context.pool.get().await?;
             run::fail(&mut conn, import.id, &error).await?;
             Ok(Outcome::Discard(error))
