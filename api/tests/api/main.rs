@@ -23,3 +23,4 @@ mod stock;
 mod support;
 mod system;
 mod webhooks;
+mod workers;

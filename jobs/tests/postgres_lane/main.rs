@@ -21,6 +21,7 @@ mod lost;
 mod outcomes;
 mod partition;
 mod policy;
+mod quiet;
 mod rig;
 mod shutdown;
 mod transactions;

@@ -8,5 +8,6 @@ pub mod jobs;
 pub mod load;
 pub mod outages;
 pub mod pauses;
+pub mod places;
 pub mod rework;
 pub mod workers;

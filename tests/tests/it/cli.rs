@@ -38,6 +38,7 @@ async fn exit_codes_say_how_it_went() -> anyhow::Result<()> {
         ("dead retry --error no+such --yes", 0, ""),
         // Asked and found wanting: right after the pause a claim may still be on its way.
         ("queues drain imports --timeout 0", 1, ""),
+        ("kinds drain import.run --timeout 0", 1, ""),
         (nowhere.as_str(), 1, ""),
         // Not understood, before anybody is asked.
         ("", 2, "unrecognized subcommand"),
@@ -116,7 +117,7 @@ async fn the_fields_of_its_json_are_those_agreed_on() -> anyhow::Result<()> {
     let order = format!("order {}", order["id"].as_str().context("no id")?);
     operator.well("queues limit mail --running 5 --rate 100/60s").await?;
     operator.well("queues concurrency mail 2").await?;
-    operator.well("dependencies down harbour").await?;
+    operator.well("dependencies down mail_server").await?;
 
     let mut shapes = Map::new();
     for (name, line) in [
@@ -134,7 +135,7 @@ async fn the_fields_of_its_json_are_those_agreed_on() -> anyhow::Result<()> {
         ("kinds pause", "kinds pause mail.send"),
         ("kinds resume", "kinds resume mail.send"),
         ("dependencies", "dependencies"),
-        ("dependencies up", "dependencies up harbour"),
+        ("dependencies up", "dependencies up mail_server"),
         ("workers", "workers"),
         ("schedules", "schedules"),
         ("schedules put", "schedules put nightly --spec 30+1+*+*+* --kind housekeeping.maintain"),
