@@ -11,6 +11,7 @@ mod connections;
 mod controls;
 mod drain_rate;
 mod erase;
+mod fairness;
 mod flows;
 mod flows_back;
 mod follow;
