@@ -83,6 +83,8 @@ fn resources() -> impl OpenApi + 'static {
             schedules::routes::Schedules,
             system::routes::System,
             system::control::Control,
+            system::workers::Workers,
+            system::dependencies::Dependencies,
             system::dead::DeadLetters,
             events::routes::Pipelines,
             search::admin::AdminSearch,

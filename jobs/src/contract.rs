@@ -32,7 +32,10 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
         None
     }
 
-    /// Jobs of one key run one at a time, in the order they were enqueued.
+    /// Jobs of one key run one at a time, in the order they were enqueued: whatever their kinds and queues are, so begin the key
+    /// with what it is of (`order:<id>`). The order is that of their ids, and the first of them holds the others back for as
+    /// long as it lives: also while it is scheduled for later (a delay, a retry, a snooze), its kind or queue is paused, or what it
+    /// needs is down. A dead one holds nobody back; retried, it is in front again by its old id.
     fn partition_key(&self) -> Option<String> {
         None
     }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use waybill_schema::{Pool, partitions};
 
-use crate::{SchedulerError, builtin, fire, gauges};
+use crate::{SchedulerError, board::Board, builtin, fire, gauges};
 
 /// How often the service's gauges are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
@@ -38,7 +38,9 @@ pub async fn run(pool: Pool, tick: Duration, stuck_after: Duration, shutdown: Ca
             fire::due(&pool).await.map(drop)
         }
     });
-    let measuring = every(GAUGES_EVERY, &shutdown, async move || gauges::publish(&pool, stuck_after).await);
+    let mut board = Board::default();
+    let measuring =
+        every(GAUGES_EVERY, &shutdown, async move || gauges::publish(&pool, stuck_after, &mut board).await);
     tokio::join!(firing, measuring);
 }
 

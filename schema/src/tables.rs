@@ -808,6 +808,9 @@ diesel::table! {
         started_at -> Timestamptz,
         heartbeat_at -> Timestamptz,
         lease_until -> Timestamptz,
+        quiet_at -> Nullable<Timestamptz>,
+        quiet_by -> Nullable<Text>,
+        places -> Jsonb,
     }
 }
 

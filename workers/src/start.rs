@@ -77,7 +77,8 @@ pub async fn run(
             ..EventsConfig::default()
         },
     )
-    .with_hints(worker.notifier().hints().clone());
+    .with_hints(worker.notifier().hints().clone())
+    .with_quiet(worker.quiet());
 
     let readiness = ops::Readiness::new();
     readiness.add("postgres", {

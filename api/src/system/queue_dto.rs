@@ -8,7 +8,7 @@ use uuid::Uuid;
 use waybill_jobs::{queues, status::QueueCount};
 use waybill_schema::system::{
     controls::{Places, QueueControl, Rate},
-    load::{DRAIN_WINDOW, Ended, Held},
+    load::{Ended, Held, LATELY},
 };
 
 use super::worker_dto::WorkerDto;
@@ -184,7 +184,7 @@ impl QueueDto {
             });
         }
         for Ended { queue, ended } in parts.ended {
-            let ended = f64::from(u32::try_from(ended).unwrap_or(u32::MAX)) / DRAIN_WINDOW.as_secs_f64();
+            let ended = f64::from(u32::try_from(ended).unwrap_or(u32::MAX)) / LATELY.as_secs_f64();
             entry(&mut queues, &queue, &|entry| entry.ended_per_second = ended);
         }
         for Held { queue, hold, jobs } in parts.held {

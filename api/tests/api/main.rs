@@ -26,3 +26,4 @@ mod support;
 mod system;
 mod waits;
 mod webhooks;
+mod workers;

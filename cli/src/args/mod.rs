@@ -11,7 +11,7 @@ mod tests;
 use clap::{Parser, Subcommand};
 
 pub use self::{
-    controls::{Dependencies, Kinds, Queues, Search},
+    controls::{Dependencies, Kinds, Queues, Search, Workers},
     flows::{FlowFilter, Flows},
     jobs::{Bulk, CommonFilter, Dead, DeadTarget, JobFilter, JobTarget, Jobs, Paging},
     schedules::Schedules,
@@ -82,8 +82,12 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<Dependencies>,
     },
-    /// Workers, and what each runs since when.
-    Workers,
+    /// Workers, what each runs since when, and quieting one of them. Lists them when nothing else is said.
+    Workers {
+        /// What to do with one.
+        #[command(subcommand)]
+        command: Option<Workers>,
+    },
     /// Schedules: work that comes round. Lists them when nothing else is said.
     Schedules {
         /// What to do with one.

@@ -1,13 +1,8 @@
-use std::time::{Duration, Instant};
-
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::{Shell, list, object, segment};
+use super::{Shell, drain, list, object, segment};
 use crate::{args::Queues, table, time::rate};
-
-/// Between two looks at whether a queue has run dry.
-const LOOK: Duration = Duration::from_millis(500);
 
 const FIELDS: [&str; 11] = [
     "queue",
@@ -49,7 +44,9 @@ pub async fn run(shell: &Shell, command: Option<Queues>) -> anyhow::Result<bool>
             shell.say(&answer, &format!("{queue} is claimed from"));
             Ok(true)
         }
-        Queues::Drain { queue, reason, timeout } => drain(shell, &queue, reason, timeout).await,
+        Queues::Drain { queue, reason, timeout } => {
+            drain(shell, &path(&queue, "")?, &queue, reason, timeout).await
+        }
         Queues::Limit { queue, running, per_key, rate: starts, key_rate } => {
             let body = object([
                 ("max_running", json!(running)),
@@ -80,23 +77,6 @@ pub async fn run(shell: &Shell, command: Option<Queues>) -> anyhow::Result<bool>
 
 async fn pause(shell: &Shell, queue: &str, reason: Option<String>) -> anyhow::Result<Value> {
     shell.client.post_json(&path(queue, "pause")?, &object([("reason", json!(reason))])).await
-}
-
-async fn drain(shell: &Shell, queue: &str, reason: Option<String>, timeout: u64) -> anyhow::Result<bool> {
-    let until = Instant::now() + Duration::from_secs(timeout);
-    let mut answer = pause(shell, queue, reason).await?;
-    while answer["dry"] != true && Instant::now() < until {
-        tokio::time::sleep(LOOK).await;
-        answer = shell.client.get(&path(queue, "")?, &[]).await?;
-    }
-    let dry = answer["dry"] == true;
-    let line = if dry {
-        format!("{queue} is dry")
-    } else {
-        format!("{queue} is paused, and {} of it still run", answer["running"])
-    };
-    shell.say(&answer, &line);
-    Ok(dry)
 }
 
 fn path(queue: &str, action: &str) -> anyhow::Result<String> {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Shell, list, more, object, segment};
 use crate::{
-    args::{Actions, Dependencies, Kinds},
+    args::{Actions, Dependencies},
     table,
     time::instant,
 };
@@ -53,21 +53,6 @@ pub async fn order(shell: &Shell, id: &str) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-pub async fn workers(shell: &Shell) -> anyhow::Result<bool> {
-    let answer = shell.client.get("/v1/admin/system/workers", &[]).await?;
-    shell.show(&answer, || {
-        let fields = ["id", "host", "pid", "version", "state", "alive", "jobs", "started_at", "queues"];
-        list(&answer["data"], &fields);
-        for worker in answer["data"].as_array().into_iter().flatten() {
-            if worker["running"].as_array().is_some_and(|running| !running.is_empty()) {
-                crate::out!("\n{} runs", table::cell(&worker["id"]));
-                list(&worker["running"], &["id", "kind", "attempt", "started_at", "progress"]);
-            }
-        }
-    });
-    Ok(true)
-}
-
 pub async fn outbox(shell: &Shell) -> anyhow::Result<bool> {
     let answer = shell.client.get("/v1/admin/system/outbox", &[]).await?;
     shell.show(&answer, || list(&answer["data"], &["topic", "events", "oldest_seconds"]));
@@ -91,27 +76,6 @@ pub async fn actions(shell: &Shell, asked: Actions) -> anyhow::Result<bool> {
         list(&answer["data"], &["at", "actor", "action", "target", "detail"]);
         more(&answer);
     });
-    Ok(true)
-}
-
-pub async fn kinds(shell: &Shell, command: Option<Kinds>) -> anyhow::Result<bool> {
-    match command.unwrap_or(Kinds::List) {
-        Kinds::List => {
-            let answer = shell.client.get("/v1/admin/system/kinds", &[]).await?;
-            let fields = ["kind", "queue", "max_attempts", "compensates", "paused", "pause_reason", "dry"];
-            shell.show(&answer, || list(&answer["data"], &fields));
-        }
-        Kinds::Pause { kind, reason } => {
-            let path = format!("/v1/admin/system/kinds/{}/pause", segment(&kind)?);
-            let answer = shell.client.post_json(&path, &object([("reason", json!(reason))])).await?;
-            shell.say(&answer, &format!("{kind} is paused"));
-        }
-        Kinds::Resume { kind } => {
-            let answer =
-                shell.client.post(&format!("/v1/admin/system/kinds/{}/resume", segment(&kind)?)).await?;
-            shell.say(&answer, &format!("{kind} is claimed"));
-        }
-    }
     Ok(true)
 }
 

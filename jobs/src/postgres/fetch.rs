@@ -207,6 +207,7 @@ impl Fetcher {
             front_at: now,
         };
         self.queues.push(queue);
+        self.session.set_places(name, concurrency, concurrency);
         out
     }
 
@@ -277,7 +278,7 @@ impl Fetcher {
                 .await?;
         }
         for index in 0..self.queues.len() {
-            if self.session.stop().is_cancelled() {
+            if self.session.stop().is_cancelled() || self.session.is_quiet() {
                 return Ok(());
             }
             if let Some((limit, due)) = self.queues[index].wants(self.batch)
@@ -391,6 +392,7 @@ impl Fetcher {
             let places = of(Some(worker)).or_else(|| of(None)).map(|row| row.places);
             let configured = queue.configured;
             queue.resize(places.map_or(configured, |places| usize::try_from(places).unwrap_or(0)));
+            self.session.set_places(&queue.name, configured, queue.concurrency);
         }
         Ok(())
     }
@@ -460,10 +462,12 @@ impl Fetcher {
         }
     }
 
-    /// When there is something to do without being woken.
+    /// When there is something to do without being woken. While the worker is quiet only what it does for others; it is
+    /// looked at often enough to notice the end of that.
     fn next(&self) -> Instant {
-        self.queues
-            .iter()
+        let quiet = self.session.is_quiet();
+        let queues = self.queues.iter().filter(|_| !quiet);
+        queues
             .filter_map(|queue| queue.wants(self.batch))
             .map(|(_, due)| due)
             .fold(self.promote_at.min(self.places_at).min(self.holds_at), Instant::min)

@@ -1,10 +1,12 @@
 //! A worker's life under one id, from its row in `workers` to the loss or return of it.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -52,6 +54,16 @@ pub struct Session {
     stop: CancellationToken,
     abandon: CancellationToken,
     lost: CancellationToken,
+    quiet: watch::Sender<Option<String>>,
+    places: Mutex<Places>,
+}
+
+/// How many jobs of each queue run at a time: as started, and now.
+#[derive(Default)]
+struct Places {
+    queues: BTreeMap<String, (usize, usize)>,
+    /// Whether the worker's row has them as they are.
+    told: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -60,9 +72,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Session {
-    /// A life with a new id.
-    pub(crate) fn new() -> Self {
+    /// A life with a new id. `quiet` is the process': whoever was asked to be quiet stays so in its next life.
+    pub(crate) fn new(quiet: watch::Sender<Option<String>>) -> Self {
         Self {
+            quiet,
+            places: Mutex::default(),
             id: waybill_schema::new_id(),
             jobs: Mutex::default(),
             batches: Mutex::default(),
@@ -91,6 +105,54 @@ impl Session {
     /// Cancelled when the row is gone: others have taken the jobs.
     pub fn lost(&self) -> &CancellationToken {
         &self.lost
+    }
+
+    /// Who wants nothing more to be claimed for now, if anybody does.
+    pub(crate) fn quiet(&self) -> Option<String> {
+        self.quiet.borrow().clone()
+    }
+
+    /// Whether nothing more is to be claimed for now. What runs goes on.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet.borrow().is_some()
+    }
+
+    /// Takes an operator's wish up.
+    pub(crate) fn set_quiet(&self, wish: Option<String>) {
+        let changed = self.quiet.send_if_modified(|quiet| {
+            let changed = quiet.is_some() != wish.is_some();
+            quiet.clone_from(&wish);
+            changed
+        });
+        if changed {
+            tracing::info!(worker = %self.id, by = wish, "asked to be quiet, or no longer");
+        }
+    }
+
+    /// Takes note of how many jobs of a queue run at a time, for the heartbeat to tell.
+    pub(crate) fn set_places(&self, queue: &str, configured: usize, now: usize) {
+        let mut places = lock(&self.places);
+        if places.queues.insert(queue.to_owned(), (configured, now)) != Some((configured, now)) {
+            places.told = false;
+        }
+    }
+
+    /// The places, if the worker's row does not have them yet.
+    pub(crate) fn untold_places(&self) -> Option<Value> {
+        let mut places = lock(&self.places);
+        if std::mem::replace(&mut places.told, true) {
+            return None;
+        }
+        let queues = places.queues.iter();
+        let queues = queues.map(
+            |(queue, (configured, now))| json!({ "queue": queue, "configured": configured, "now": now }),
+        );
+        Some(queues.collect())
+    }
+
+    /// What was taken to be told may not have been.
+    pub(crate) fn tell_places_again(&self) {
+        lock(&self.places).told = false;
     }
 
     /// Asks the running handlers to stop. Those that start later are not asked.
@@ -203,6 +265,7 @@ impl Session {
 mod tests {
     use chrono::Utc;
     use serde_json::Value;
+    use tokio::sync::watch;
     use tokio_util::sync::CancellationToken;
     use uuid::Uuid;
 
@@ -244,7 +307,7 @@ mod tests {
     /// The list of who was asked was read before the job was queued again, to be undone; it comes when it is.
     #[test]
     fn a_word_that_comes_late_does_not_end_the_run_that_undoes() {
-        let (session, id) = (Session::new(), waybill_schema::new_id());
+        let (session, id) = (Session::new(watch::Sender::default()), waybill_schema::new_id());
         let first = hold(&session, id, 1);
         session.release(id, 1);
         let undo = hold(&session, id, 2);
@@ -261,7 +324,7 @@ mod tests {
     /// The row of a claim says whose the jobs are, so it must not go before the last of them has ended.
     #[test]
     fn a_claim_is_over_when_the_last_of_its_jobs_has_ended() {
-        let (session, a, b) = (Session::new(), waybill_schema::new_id(), waybill_schema::new_id());
+        let (session, a, b) = (Session::new(watch::Sender::default()), waybill_schema::new_id(), waybill_schema::new_id());
         session.hold(&[claimed(a, 1, 7), claimed(b, 1, 7)]);
         session.release(a, 1);
         session.release(a, 1);

@@ -9,5 +9,6 @@ pub mod load;
 pub mod obstacles;
 pub mod outages;
 pub mod pauses;
+pub mod places;
 pub mod rework;
 pub mod workers;

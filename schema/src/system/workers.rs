@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    QueryResult, QueryableByName,
+    OptionalExtension, QueryResult, QueryableByName,
     sql_types::{
         Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
     },
@@ -34,7 +34,7 @@ pub struct WorkerRow {
     /// Queues it serves.
     #[diesel(sql_type = Array<Text>)]
     pub queues: Vec<String>,
-    /// running or draining.
+    /// running, quiet or draining.
     #[diesel(sql_type = Text)]
     pub state: String,
     /// Whether its lease holds.
@@ -58,6 +58,15 @@ pub struct WorkerRow {
     /// Until when it is believed to live.
     #[diesel(sql_type = Timestamptz)]
     pub lease_until: DateTime<Utc>,
+    /// Since when an operator wants it to claim nothing more.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub quiet_at: Option<DateTime<Utc>>,
+    /// Who.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub quiet_by: Option<String>,
+    /// Per queue how many jobs run: `[{"queue", "configured", "now", "running"}]`.
+    #[diesel(sql_type = Jsonb)]
+    pub places: Value,
 }
 
 #[derive(QueryableByName)]
@@ -70,13 +79,51 @@ struct Pending {
 pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
     sql("select w.id, w.service, w.host, w.pid, w.version, w.queues, w.state, w.lease_until > now() as alive,
                 coalesce(j.jobs, 0) as jobs, w.event_lane, w.event_lane_reason, w.started_at, w.heartbeat_at,
-                w.lease_until
+                w.lease_until, w.quiet_at, w.quiet_by,
+                coalesce((select jsonb_agg(p.place || jsonb_build_object('running',
+                                     (select count(*) from jobs r
+                                      where r.worker_id = w.id and r.state = 'running' and r.queue = p.place ->> 'queue'))
+                                 order by p.place ->> 'queue')
+                          from jsonb_array_elements(w.places) p(place)), '[]') as places
          from workers w
          left join (select worker_id, count(*) as jobs from running_jobs group by worker_id) j
               on j.worker_id = w.id
          order by w.started_at desc limit 1000")
     .load(conn)
     .await
+}
+
+/// Says that an operator wants a worker to claim nothing more, or no longer does; its heartbeat follows. `None` if there is no
+/// such worker, else whether that is anything new.
+pub async fn set_quiet(
+    conn: &mut Conn,
+    worker_id: Uuid,
+    quiet: bool,
+    actor: &str,
+) -> QueryResult<Option<bool>> {
+    let row: Option<Known> = sql("with changed as (
+             update workers
+             set quiet_at = case when $2 then clock_timestamp() end, quiet_by = case when $2 then $3 end
+             where id = $1 and (quiet_at is not null) <> $2 returning 1)
+         select exists (select from changed) as known from workers where id = $1")
+    .bind::<SqlUuid, _>(worker_id)
+    .bind::<Bool, _>(quiet)
+    .bind::<Text, _>(actor)
+    .get_result(conn)
+    .await
+    .optional()?;
+    Ok(row.map(|row| row.known))
+}
+
+/// Whether a worker is there, and among its queues this one; `None` if it is not there.
+pub async fn serves(conn: &mut Conn, worker_id: Uuid, queue: &str) -> QueryResult<Option<bool>> {
+    let row: Option<Known> = sql("select $2 = any (queues) as known from workers where id = $1")
+        .bind::<SqlUuid, _>(worker_id)
+        .bind::<Text, _>(queue)
+        .get_result(conn)
+        .await
+        .optional()?;
+    Ok(row.map(|row| row.known))
 }
 
 /// Events not handed on yet.

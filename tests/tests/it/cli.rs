@@ -52,6 +52,7 @@ async fn exit_codes_say_how_it_went() -> anyhow::Result<()> {
         ("jobs cancel --state scheduled --kind no.such --reason late", 0, ""),
         // Asked and found wanting: right after the pause a claim may still be on its way.
         ("queues drain imports --timeout 0", 1, ""),
+        ("kinds drain import.run --timeout 0", 1, ""),
         (nowhere.as_str(), 1, ""),
         // Not understood, before anybody is asked.
         ("", 2, "unrecognized subcommand"),
@@ -135,7 +136,7 @@ async fn the_fields_of_its_json_are_those_agreed_on() -> anyhow::Result<()> {
     diesel_async::SimpleAsyncConnection::batch_execute(&mut system.connection().await?, HELD).await?;
     operator.well("queues limit mail --running 5 --rate 100/60s").await?;
     operator.well("queues concurrency mail 2").await?;
-    operator.well("dependencies down harbour").await?;
+    operator.well("dependencies down mail_server").await?;
 
     let mut shapes = Map::new();
     for (name, line) in [
@@ -155,7 +156,7 @@ async fn the_fields_of_its_json_are_those_agreed_on() -> anyhow::Result<()> {
         ("kinds pause", "kinds pause mail.send"),
         ("kinds resume", "kinds resume mail.send"),
         ("dependencies", "dependencies"),
-        ("dependencies up", "dependencies up harbour"),
+        ("dependencies up", "dependencies up mail_server"),
         ("workers", "workers"),
         ("schedules", "schedules"),
         ("schedules put", "schedules put nightly --spec 30+1+*+*+* --kind housekeeping.maintain"),

@@ -15,6 +15,7 @@ mod kill;
 mod operator;
 mod outages;
 mod properties;
+mod quiet;
 mod reindex;
 mod schema;
 mod start;
