@@ -81,8 +81,8 @@ pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
                 coalesce(j.jobs, 0) as jobs, w.event_lane, w.event_lane_reason, w.started_at, w.heartbeat_at,
                 w.lease_until, w.quiet_at, w.quiet_by,
                 coalesce((select jsonb_agg(p.place || jsonb_build_object('running',
-                                     (select count(*) from jobs r
-                                      where r.worker_id = w.id and r.state = 'running' and r.queue = p.place ->> 'queue'))
+                                     (select count(*) from running_jobs r
+                                      where r.worker_id = w.id and r.queue = p.place ->> 'queue'))
                                  order by p.place ->> 'queue')
                           from jsonb_array_elements(w.places) p(place)), '[]') as places
          from workers w

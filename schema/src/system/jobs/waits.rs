@@ -79,7 +79,7 @@ pub async fn waits_for(conn: &mut Conn, id: Uuid) -> QueryResult<Vec<WaitsFor>> 
              select 5, 'partition', j.partition_key, f.id, null
              from j cross join lateral (
                  (select b.id, 0 as runs from jobs b
-                  where b.partition_key = j.partition_key and b.state = 'running' and b.id <> j.id limit 1)
+                  where b.running_key = j.partition_key and b.id <> j.id limit 1)
                  union all
                  (select b.id, 1 from jobs b where b.partition_key = j.partition_key and b.id < j.id
                   order by b.partition_key, b.id limit 1)
@@ -91,8 +91,8 @@ pub async fn waits_for(conn: &mut Conn, id: Uuid) -> QueryResult<Vec<WaitsFor>> 
                     case when c.max_running <= r.running then r.running || ' of ' || c.max_running || ' run'
                          else c.rate || ' may start in ' || c.rate_period || ' s' end, null, null
              from c cross join lateral (
-                 select count(*) as running from jobs q
-                 where q.queue = c.queue and q.worker_id is not null and c.max_running is not null) r
+                 select count(*) as running from running_jobs q
+                 where q.queue = c.queue and c.max_running is not null) r
              where c.max_running <= r.running
                 or c.tokens + greatest(0, extract(epoch from clock_timestamp() - c.filled_at)) * c.rate / c.rate_period < 1
              union all
@@ -103,7 +103,7 @@ pub async fn waits_for(conn: &mut Conn, id: Uuid) -> QueryResult<Vec<WaitsFor>> 
          ahead as (
              select (select count(*) from (
                         select from jobs b
-                        where b.queue = j.queue and b.state = 'queued' and b.hold is null
+                        where b.queue = j.queue and b.due and b.state = 'queued' and b.hold is null
                           and ((b.run_at at time zone 'UTC') + b.priority * interval '1 minute')
                               < ((j.run_at at time zone 'UTC') + j.priority * interval '1 minute')
                         limit 1000) n) as ahead
