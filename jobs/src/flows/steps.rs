@@ -10,8 +10,9 @@ use uuid::Uuid;
 use waybill_schema::Conn;
 
 use super::{
+    locked::Flow,
     planned::{Planned, put, read},
-    settle::{Flow, report},
+    settle::report,
 };
 use crate::{cancel::cancel_all, enqueue::Row};
 

@@ -15,6 +15,7 @@ mod erase;
 mod fairness;
 mod flows;
 mod flows_back;
+mod flows_locked;
 mod follow;
 mod held;
 mod helpers;

@@ -7,6 +7,7 @@ mod consumers;
 mod dependencies;
 mod engine;
 mod erasure;
+mod flows;
 mod gateway;
 mod import_parts;
 mod imports;
