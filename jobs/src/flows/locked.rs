@@ -3,7 +3,7 @@
 use diesel::sql_types::{Bool, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use diesel::{OptionalExtension, QueryResult, QueryableByName};
 use diesel_async::RunQueryDsl;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 use waybill_schema::Conn;
 
@@ -14,7 +14,7 @@ macro_rules! lock {
     ($more:literal, $how:literal) => {
         concat!(
             "select id, kind, state, sealed, on_dead_step, when_over, when_dead, dead_told_at is not null as told,
-                    correlation_id, owner_id, subject_id, cancel",
+                    correlation_id, owner_id, subject_id, cancel, for_job",
             $more,
             " from flows where id = $1 and finished_at is null for update",
             $how
@@ -49,6 +49,14 @@ pub(super) struct Flow {
     subject_id: Option<Uuid>,
     #[diesel(sql_type = Nullable<Jsonb>)]
     pub(super) cancel: Option<Value>,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    for_job: Option<Uuid>,
+}
+
+#[derive(QueryableByName)]
+struct Cancelled {
+    #[diesel(sql_type = Jsonb)]
+    cancel: Value,
 }
 
 impl Flow {
@@ -57,10 +65,11 @@ impl Flow {
         waybill_schema::sql(lock!("", "")).bind::<SqlUuid, _>(id).get_result(conn).await.optional()
     }
 
-    /// Locks an open flow that nobody else has. For the rest of the transaction no statement waits longer than 200 ms for rows
-    /// that others have, such as those of the flow's jobs: completions keep them for a few milliseconds.
+    /// Locks an open flow that nobody else has. For the rest of the transaction no statement waits longer than 500 ms for rows
+    /// that others have, such as those of the flow's jobs: completions keep them for a few milliseconds, handlers' transactions
+    /// for as long as a chunk of work takes.
     pub(super) async fn try_lock(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Self>> {
-        waybill_schema::sql(lock!(", set_config('lock_timeout', '200', true)", " skip locked"))
+        waybill_schema::sql(lock!(", set_config('lock_timeout', '500', true)", " skip locked"))
             .bind::<SqlUuid, _>(id)
             .get_result(conn)
             .await
@@ -74,6 +83,25 @@ impl Flow {
             owner_id: self.owner_id,
             subject_id: self.subject_id,
         }
+    }
+
+    /// Notes that it is cancelled, if it does the work of a job that is over.
+    pub(super) async fn heed_job(&mut self, conn: &mut Conn) -> QueryResult<()> {
+        let (None, Some(job)) = (&self.cancel, self.for_job) else { return Ok(()) };
+        let cancelled: Option<Cancelled> = waybill_schema::sql(
+            "update flows set cancel = $3 || jsonb_build_object('at', clock_timestamp())
+             where id = $1 and not exists (select from jobs where id = $2)
+               and not exists (select from dead_letters where id = $2)
+             returning cancel",
+        )
+        .bind::<SqlUuid, _>(self.id)
+        .bind::<SqlUuid, _>(job)
+        .bind::<Jsonb, _>(json!({ "by": "flow", "reason": "the job whose work it did is over" }))
+        .get_result(conn)
+        .await
+        .optional()?;
+        self.cancel = cancelled.map(|row| row.cancel);
+        Ok(())
     }
 
     /// Enqueues the callback for the first dead job, once; answers with its queue.

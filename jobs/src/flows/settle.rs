@@ -13,7 +13,7 @@ use super::{locked::Flow, steps};
 
 /// Flows looked after in one part of a sweep.
 const SWEPT: i64 = 500;
-/// And for how long: whoever sweeps also looks for dead workers. One that fails takes 200 ms at most, as a rule none.
+/// And for how long: whoever sweeps also looks for dead workers. One that fails takes half of it at most, as a rule none.
 const TIME: Duration = Duration::from_secs(1);
 
 #[derive(QueryableByName)]
@@ -31,7 +31,10 @@ macro_rules! goes_on {
                           or not exists (select from dead_letters d where d.flow_id = f.id))
                  or f.dead_told_at is null and f.when_dead is not null
                      and exists (select from dead_letters d where d.flow_id = f.id)
-             else f.cancel is not null and f.state = 'running' or exists (
+             else f.state = 'running' and (f.cancel is not null or f.for_job is not null
+                     and not exists (select from jobs j where j.id = f.for_job)
+                     and not exists (select from dead_letters d where d.id = f.for_job))
+                 or exists (
                  select from flow_steps s
                  where s.flow_id = f.id and case s.state
                      when 'live' then not exists (select from jobs j where j.id = s.job_id)

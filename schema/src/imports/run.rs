@@ -107,6 +107,47 @@ pub async fn complete(conn: &mut Conn, id: Uuid) -> QueryResult<()> {
     Ok(())
 }
 
+macro_rules! failed {
+    () => {
+        "an internal error; the job has the details"
+    };
+}
+
+/// What an import failed of, if that is nothing to do with its file.
+pub const FAILED: &str = failed!();
+
+/// An import that nobody reads any more is failed, and says what became of its job. What a dead letter was comes to life again when
+/// that is retried.
+macro_rules! close {
+    ($which:literal) => {
+        concat!(
+            "update imports i set status = 'failed', finished_at = now(), error = coalesce(
+                 (select 'its job was ' || h.state || '; the rows up to there are in' from job_history h
+                  where h.id = i.job_id and h.state in ('cancelled', 'discarded') order by h.finished_at desc limit 1),
+                 (select '",
+            failed!(),
+            "' from dead_letters d where d.id = i.job_id),
+                 'its job is gone; the rows up to there are in')
+             where i.status in ('queued', 'running') and not exists (select from jobs j where j.id = i.job_id) and ",
+            $which
+        )
+    };
+}
+
+/// Closes at most `$1` imports whose job is over without them: whoever ended it said nothing, or its worker died under the last
+/// attempt.
+pub const CLOSE: &str = close!(
+    "i.id = any(array(
+         select id from imports o
+         where o.status in ('queued', 'running') and not exists (select from jobs j where j.id = o.job_id)
+         limit $1 for update of o skip locked))"
+);
+
+/// Closes those of the imports that these jobs were to read that nobody reads any more, in the transaction that ended the jobs.
+pub async fn close(conn: &mut Conn, jobs: &[Uuid]) -> QueryResult<usize> {
+    sql(close!("i.job_id = any($1)")).bind::<Array<SqlUuid>, _>(jobs).execute(conn).await
+}
+
 /// Says why the file as a whole cannot be used; rows that are in stay in.
 pub async fn fail(conn: &mut Conn, id: Uuid, error: &str) -> QueryResult<()> {
     sql("update imports set status = 'failed', error = $2, finished_at = now() where id = $1 and status <> 'completed'")

@@ -9,6 +9,7 @@ mod engine;
 mod erasure;
 mod flows;
 mod gateway;
+mod import_ends;
 mod import_parts;
 mod imports;
 mod journey;

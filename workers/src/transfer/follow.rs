@@ -16,7 +16,7 @@ use waybill_schema::{
     system::rework,
 };
 
-use super::run::{FAILED, Importer};
+use super::run::Importer;
 
 /// Bytes for which another part pays: some thousand rows in several transactions, where its job costs two more.
 const PART_BYTES: i64 = 256 * 1024;
@@ -33,7 +33,7 @@ const PARTS_CANCELLED: &str = "its parts were cancelled; the rows up to there ar
 pub(super) async fn begin(import: &ImportRow, context: &JobContext) -> JobResult {
     let left = import.size_bytes - import.byte_offset;
     let parts = i32::try_from((left / PART_BYTES).clamp(2, MOST_PARTS))?;
-    let flow = workflow(import.id, parts);
+    let flow = workflow(import.id, parts).for_job(context.id);
     let flow_id = flow.id();
     let mut conn = context.pool.get().await?;
     conn.transaction::<_, Failure, _>(async |conn| {
@@ -103,7 +103,7 @@ pub(super) async fn follow(import: &ImportRow, flow_id: Uuid, context: &JobConte
         }
         Some(flow) if flow.finished_at.is_none() => {
             context.log(Level::Error, format!("a part of the workflow {flow_id} is dead"));
-            run::fail(&mut conn, import.id, FAILED).await?;
+            run::fail(&mut conn, import.id, run::FAILED).await?;
             Err(Failure::permanent("a part of it is dead; retrying this job retries that"))
         }
         _ => {

@@ -3,6 +3,7 @@
 mod crashes;
 mod cutting;
 mod dirt;
+mod ended;
 mod parts;
 mod products;
 mod stock;
