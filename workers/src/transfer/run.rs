@@ -77,7 +77,7 @@ impl Importer {
                 }
             }
         };
-        if import.size_bytes - import.byte_offset >= self.cut_from {
+        if import.size_bytes - import.byte_offset >= self.cut_from && follow::is_served(&context).await? {
             return match self.begin(&import, &context).await {
                 Err(stop) => ended(stop, false, &import, &context).await,
                 Ok(outcome) => Ok(outcome),

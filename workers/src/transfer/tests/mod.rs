@@ -6,6 +6,7 @@ mod dirt;
 mod ended;
 mod parts;
 mod products;
+mod served;
 mod stock;
 
 use std::sync::Arc;

@@ -18,6 +18,7 @@ pub(super) async fn cutting() -> (Setup, Registry) {
     })
     .await;
     let registry = steps(Registry::new(), &setup.importer);
+    testing::serve(setup.db.pool(), &[queues::IMPORT_PARTS]).await;
     (setup, registry)
 }
 
