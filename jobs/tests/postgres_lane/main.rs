@@ -30,4 +30,5 @@ mod rig;
 mod shutdown;
 mod transactions;
 mod unique;
+mod unique_batches;
 mod wake;
