@@ -45,6 +45,20 @@ pub struct Counts {
     pub failed: i64,
 }
 
+/// Binds what a statement adds to counters, behind what else it binds.
+macro_rules! bind_counts {
+    ($statement:expr, $counts:expr) => {
+        $statement
+            .bind::<BigInt, _>($counts.done)
+            .bind::<BigInt, _>($counts.created)
+            .bind::<BigInt, _>($counts.updated)
+            .bind::<BigInt, _>($counts.unchanged)
+            .bind::<BigInt, _>($counts.failed)
+    };
+}
+
+pub(super) use bind_counts;
+
 /// Says that `job_id` is at it, which is another job once an operator has had the first one repeated; `false` if the import
 /// is over.
 pub async fn start(conn: &mut Conn, id: Uuid, job_id: Uuid) -> QueryResult<bool> {
@@ -63,22 +77,15 @@ pub async fn start(conn: &mut Conn, id: Uuid, job_id: Uuid) -> QueryResult<bool>
 /// Moves the resume point from `from` to `to`, in the transaction that wrote the rows between; `false` if it is not at
 /// `from`, so that the rows must not be written again.
 pub async fn checkpoint(conn: &mut Conn, id: Uuid, from: i64, to: i64, counts: &Counts) -> QueryResult<bool> {
-    let moved = sql(
+    let statement = sql(
         "update imports set byte_offset = $3, rows_done = rows_done + $4, rows_created = rows_created + $5,
              rows_updated = rows_updated + $6, rows_unchanged = rows_unchanged + $7, rows_failed = rows_failed + $8
          where id = $1 and byte_offset = $2 and status = 'running'",
     )
     .bind::<SqlUuid, _>(id)
     .bind::<BigInt, _>(from)
-    .bind::<BigInt, _>(to)
-    .bind::<BigInt, _>(counts.done)
-    .bind::<BigInt, _>(counts.created)
-    .bind::<BigInt, _>(counts.updated)
-    .bind::<BigInt, _>(counts.unchanged)
-    .bind::<BigInt, _>(counts.failed)
-    .execute(conn)
-    .await?;
-    Ok(moved == 1)
+    .bind::<BigInt, _>(to);
+    Ok(bind_counts!(statement, counts).execute(conn).await? == 1)
 }
 
 /// Writes what was wrong with rows.

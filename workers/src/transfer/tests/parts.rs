@@ -4,10 +4,13 @@
 use std::{collections::HashMap, fmt::Write as _, pin::pin};
 
 use uuid::Uuid;
-use waybill_jobs::{Registry, cancel, flows, queues, testing};
+use waybill_jobs::{
+    Registry, cancel, flows, queues,
+    testing::{self, Mortal},
+};
 use waybill_schema::imports::{ImportKind, ImportRow, ImportStatus};
 
-use super::{Setup, counts, crashes::Mortal};
+use super::{Setup, counts};
 use crate::transfer::steps;
 
 /// With every file cut, and a new stretch every 20 rows.
