@@ -21,6 +21,8 @@ pub mod enqueue;
 pub mod erase;
 pub mod events;
 pub mod events_lane;
+#[cfg(feature = "fail-points")]
+pub mod fail_point;
 pub mod flows;
 pub mod heartbeat;
 pub mod kinds;

@@ -1,14 +1,21 @@
 //! Metrics of the service, from the database, in one place: whichever replica is asked gives the same answer.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use diesel::{
     QueryableByName,
     sql_types::{BigInt, Double, Text},
 };
 use diesel_async::RunQueryDsl;
-use waybill_jobs::{Job as _, events, events_lane, flows, kinds::CheckInvariants};
-use waybill_schema::{Conn, Pool, checks, partitions, sql::sql, system::outages};
+use waybill_jobs::{Job as _, events, events_lane, flows, kinds::CheckInvariants, queues};
+use waybill_schema::{
+    Conn, Pool, checks, partitions,
+    sql::sql,
+    system::{outages, workers},
+};
 
 use crate::{SchedulerError, board::Board};
 
@@ -63,7 +70,7 @@ pub async fn publish(pool: &Pool, stuck_after: Duration, board: &mut Board) -> R
 #[allow(clippy::cast_precision_loss)]
 async fn read(pool: &Pool, stuck_after: Duration, board: &mut Board) -> Result<(), SchedulerError> {
     let mut conn = pool.get().await?;
-    queues(&mut conn, board).await?;
+    depths(&mut conn, board).await?;
     totals(&mut conn, stuck_after, board).await?;
     for dependency in outages::waiting(&mut conn).await? {
         let name = [("dependency", dependency.name.as_str())];
@@ -102,7 +109,7 @@ async fn read(pool: &Pool, stuck_after: Duration, board: &mut Board) -> Result<(
 }
 
 #[allow(clippy::cast_precision_loss)]
-async fn queues(conn: &mut Conn, board: &mut Board) -> Result<(), SchedulerError> {
+async fn depths(conn: &mut Conn, board: &mut Board) -> Result<(), SchedulerError> {
     let depths: Vec<Depth> = sql(
         "select queue, state, count(*) as jobs,
                 coalesce(extract(epoch from now() - min(run_at) filter (where state = 'queued')), 0)::float8 as oldest
@@ -111,7 +118,7 @@ async fn queues(conn: &mut Conn, board: &mut Board) -> Result<(), SchedulerError
     .load(conn)
     .await?;
     // Queues of the program have all their series from the start.
-    for queue in waybill_jobs::queues::ALL {
+    for queue in queues::ALL {
         let empty = |state: &str| !depths.iter().any(|depth| depth.queue == *queue && depth.state == state);
         for state in ["queued", "scheduled", "running"].into_iter().filter(|state| empty(state)) {
             board.set("waybill_queue_jobs", &[("queue", queue), ("state", state)], 0.0);
@@ -126,7 +133,7 @@ async fn queues(conn: &mut Conn, board: &mut Board) -> Result<(), SchedulerError
         }
         board.set("waybill_queue_jobs", &[("queue", queue), ("state", state)], *jobs as f64);
     }
-    Ok(())
+    serving(conn, board, &depths).await
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -152,5 +159,19 @@ async fn totals(conn: &mut Conn, stuck_after: Duration, board: &mut Board) -> Re
     board.set("waybill_orders_pending", &[], totals.pending_orders as f64);
     board.set("waybill_orders_stuck", &[], totals.stuck_orders as f64);
     board.set("waybill_schedules_failed", &[], totals.resting_schedules as f64);
+    Ok(())
+}
+
+/// Who serves each queue of the program, and each in which jobs wait: 0 where nobody does.
+#[allow(clippy::cast_precision_loss)]
+async fn serving(conn: &mut Conn, board: &mut Board, depths: &[Depth]) -> Result<(), SchedulerError> {
+    let serving = workers::serving(conn).await?;
+    let mut names: BTreeSet<String> = depths.iter().map(|depth| depth.queue.clone()).collect();
+    names.extend(queues::ALL.iter().map(|queue| (*queue).to_owned()));
+    names.extend(events::PIPELINES.iter().map(|spec| queues::pipeline_queue(spec.name)));
+    for queue in names {
+        let workers = serving.iter().find(|row| row.queue == queue).map_or(0, |row| row.workers);
+        board.set("waybill_queue_workers", &[("queue", &queue)], workers as f64);
+    }
     Ok(())
 }

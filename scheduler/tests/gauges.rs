@@ -34,8 +34,14 @@ async fn what_is_gone_goes_to_zero() {
     let queued = r#"waybill_queue_jobs{queue="events.harbour",state="queued"}"#;
     let oldest = r#"waybill_queue_oldest_seconds{queue="events.harbour"}"#;
     let outage = r#"waybill_outage{dependency="harbour"}"#;
+    let workers = |queue: &str| value(&format!(r#"waybill_queue_workers{{queue="{queue}"}}"#));
+    waybill_jobs::testing::serve(db.pool(), &["mail"]).await;
     assert_eq!((value(queued), value(outage)), (Some(3.0), Some(1.0)));
     assert!(value(oldest).unwrap() >= 3_600.0);
+    assert_eq!(
+        (workers("events.harbour"), workers("mail"), workers("imports")),
+        (Some(0.0), Some(1.0), Some(0.0))
+    );
     assert_eq!(value(r#"waybill_queue_jobs{queue="mail",state="queued"}"#), Some(0.0), "from the start");
 
     db.execute("delete from jobs; delete from dependencies").await;

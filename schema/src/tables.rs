@@ -195,6 +195,7 @@ diesel::table! {
         report -> Nullable<Jsonb>,
         created_at -> Timestamptz,
         finished_at -> Nullable<Timestamptz>,
+        for_job -> Nullable<Uuid>,
     }
 }
 

@@ -6,7 +6,7 @@ use poem_openapi::Enum;
 use uuid::Uuid;
 use waybill_jobs::{cancel, kinds::list};
 use waybill_schema::{
-    Conn, new_id,
+    Conn, imports, new_id,
     system::{
         jobs::Found,
         obstacles::{self, Obstacle, Why},
@@ -113,12 +113,14 @@ impl Wish<'_> {
                 let idle = ids(&|state| !is_over(state) && state != "running");
                 if !idle.is_empty() {
                     done.touched = rework::discard(conn, &idle, self.actor).await?;
+                    imports::run::close(conn, &idle).await?;
                 }
             }
             Action::Cancel => {
                 let live = ids(&|state| !is_over(state) && state != "dead");
                 if !live.is_empty() {
                     done.changed = cancel::cancel_all(conn, &live, self.actor, self.reason).await?.total();
+                    imports::run::close(conn, &live).await?;
                 }
                 return Ok(done);
             }

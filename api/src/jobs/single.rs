@@ -7,10 +7,13 @@ use waybill_jobs::{
     cancel::{self, Cancelled},
     status,
 };
-use waybill_schema::system::{
-    actions,
-    jobs::Found,
-    obstacles::{Obstacle, Why},
+use waybill_schema::{
+    imports,
+    system::{
+        actions,
+        jobs::Found,
+        obstacles::{Obstacle, Why},
+    },
 };
 
 use super::{
@@ -64,6 +67,7 @@ pub async fn cancel(state: &AppState, id: Uuid, actor: &str, reason: &str) -> Ap
                 Cancelled::NotLive(over) => Err(refused(Action::Cancel, &over, None)),
                 Cancelled::UndoesStep => Err(undoes_step(None)),
                 became @ (Cancelled::Done | Cancelled::Undoing | Cancelled::Asked) => {
+                    imports::run::close(conn, &[id]).await?;
                     let detail = json!({ "reason": reason, "became": became });
                     actions::record(conn, actor, Action::Cancel.name(), &id.to_string(), &detail).await?;
                     Ok(())

@@ -156,6 +156,7 @@ pub(super) async fn queues(conn: &mut Conn) -> ApiResult<Vec<QueueDto>> {
     Ok(QueueDto::all(Parts {
         counts: status::counts(conn).await?,
         ended: load::ended(conn).await?,
+        serving: workers::serving(conn).await?,
         held: load::held(conn).await?,
         controls: controls::queues(conn).await?,
         places: controls::places(conn).await?,

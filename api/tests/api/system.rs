@@ -129,3 +129,25 @@ async fn queues_workers_and_checks_are_shown_to_those_who_may() {
         app.get(path).send().await.problem(401, "unauthenticated");
     }
 }
+
+#[tokio::test]
+async fn it_can_be_told_that_no_worker_serves_a_queue() {
+    let app = App::start().await;
+    let admin = app.admin().await;
+    let workers = async || {
+        let queue = app.get("/v1/admin/system/queues/import_parts").token(&admin).send().await.expect(200);
+        let all = app.get("/v1/admin/system/queues").token(&admin).send().await.expect(200);
+        let same = all["queues"].as_array().unwrap().iter().find(|one| text(one, "queue") == "import_parts");
+        assert_eq!(same, Some(&queue));
+        queue["workers"].as_i64().unwrap()
+    };
+    assert_eq!(workers().await, 0);
+    let first = waybill_jobs::testing::serve(app.db.pool(), &["imports", "import_parts"]).await;
+    waybill_jobs::testing::serve(app.db.pool(), &["import_parts"]).await;
+    waybill_jobs::testing::serve(app.db.pool(), &["imports"]).await;
+    assert_eq!(workers().await, 2);
+    app.db.execute(&format!("update workers set state = 'draining' where id = '{first}'")).await;
+    assert_eq!(workers().await, 1);
+    app.db.execute("update workers set lease_until = now() - interval '1 second'").await;
+    assert_eq!(workers().await, 0);
+}

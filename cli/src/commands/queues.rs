@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::{Shell, drain, list, object, segment};
 use crate::{args::Queues, table, time::rate};
 
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "queue",
     "scheduled",
     "queued",
@@ -13,6 +13,7 @@ const FIELDS: [&str; 11] = [
     "dead",
     "oldest_seconds",
     "ended_per_second",
+    "workers",
     "paused",
     "limits.max_running",
     "limits.rate.jobs",
@@ -25,6 +26,7 @@ pub async fn run(shell: &Shell, command: Option<Queues>) -> anyhow::Result<bool>
             shell.show(&answer, || {
                 table::print(&FIELDS, &table::rows(&with_held(&answer["queues"]), &FIELDS));
                 crate::out!();
+                unserved(&answer["queues"]).iter().for_each(|line| crate::out!("{line}"));
                 crate::out!("outbox: {}", answer["outbox_pending"]);
                 crate::out!();
                 list(
@@ -75,6 +77,13 @@ pub async fn run(shell: &Shell, command: Option<Queues>) -> anyhow::Result<bool>
     }
 }
 
+/// A line for each queue whose jobs wait for nobody.
+fn unserved(queues: &Value) -> Vec<String> {
+    let queues = queues.as_array().map(Vec::as_slice).unwrap_or_default();
+    let waits = queues.iter().filter(|queue| queue["workers"] == 0 && queue["queued"].as_i64() > Some(0));
+    waits.map(|queue| format!("{}: no worker serves it", table::cell(&queue["queue"]))).collect()
+}
+
 async fn pause(shell: &Shell, queue: &str, reason: Option<String>) -> anyhow::Result<Value> {
     shell.client.post_json(&path(queue, "pause")?, &object([("reason", json!(reason))])).await
 }
@@ -100,4 +109,19 @@ fn with_held(queues: &Value) -> Value {
         queue["held"] = Value::String(reasons.join(", "));
     }
     queues
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::unserved;
+
+    #[test]
+    fn only_queues_whose_jobs_wait_for_nobody_are_named() {
+        let queue = |name: &str, queued: i64, workers: i64| json!({ "queue": name, "queued": queued, "workers": workers });
+        let queues = json!([queue("a", 0, 0), queue("b", 2, 0), queue("c", 2, 1)]);
+        assert_eq!(unserved(&queues), ["b: no worker serves it"]);
+        assert!(unserved(&json!(null)).is_empty());
+    }
 }

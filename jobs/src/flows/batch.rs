@@ -92,7 +92,9 @@ impl Batch {
             row.correlation_id = row.correlation_id.or(common.correlation_id);
             row.subject_id = row.subject_id.or(common.subject_id);
         }
-        for rows in self.rows.chunks(CHUNK) {
+        // Unique slots are taken in one order within a statement, and not from one to the next.
+        let unique = self.rows.iter().any(|row| row.unique.is_some());
+        for rows in self.rows.chunks(if unique { self.rows.len() } else { CHUNK }) {
             for (row, answer) in rows.iter().zip(insert(conn, rows).await?) {
                 if !answer.is_new() {
                     return Err(FlowError::Taken { kind: row.kind.clone(), holder: answer.id() });

@@ -10,8 +10,9 @@ use uuid::Uuid;
 use waybill_schema::Conn;
 
 use super::{
+    locked::Flow,
     planned::{Planned, put, read},
-    settle::{Flow, report},
+    settle::report,
 };
 use crate::{cancel::cancel_all, enqueue::Row};
 
@@ -98,6 +99,11 @@ pub(super) async fn advance(conn: &mut Conn, mut flow: Flow) -> QueryResult<Vec<
         queues.extend(flow.tell_dead(conn).await?);
     }
     if flow.state == "running" {
+        let done = steps.iter().all(|step| step.state == "done");
+        // Its job may be over before anybody has seen that the last step is.
+        if !done {
+            flow.heed_job(conn).await?;
+        }
         let gives_up = |step: &Step| match step.state.as_str() {
             "cancelled" => true,
             "dead" => flow.on_dead_step == "compensate",
@@ -105,7 +111,7 @@ pub(super) async fn advance(conn: &mut Conn, mut flow: Flow) -> QueryResult<Vec<
         };
         if flow.cancel.is_none() && !steps.iter().any(gives_up) {
             queues.extend(go_on(conn, &flow, &steps).await?);
-            if steps.iter().all(|step| step.state == "done") {
+            if done {
                 let report = report(conn, flow.id).await?;
                 queues.extend(flow.end(conn, "done", &report).await?);
             }

@@ -101,6 +101,13 @@ impl Workflow {
         self
     }
 
+    /// Does the work of this job, and ends with it: once the job is neither live nor a dead letter (discarded, cancelled, deleted by
+    /// hand), the workflow is cancelled, by the next sweep of any worker.
+    pub fn for_job(mut self, job_id: Uuid) -> Self {
+        self.head.for_job = Some(job_id);
+        self
+    }
+
     /// A step may need only those before it, so that no circle can be said.
     fn check(&mut self) -> Result<(), FlowError> {
         if let Some(error) = self.head.error.take() {

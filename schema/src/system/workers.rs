@@ -69,6 +69,12 @@ pub struct WorkerRow {
     pub places: Value,
 }
 
+macro_rules! serving {
+    () => {
+        "state = 'running' and lease_until > clock_timestamp()"
+    };
+}
+
 #[derive(QueryableByName)]
 struct Pending {
     #[diesel(sql_type = BigInt)]
@@ -207,6 +213,42 @@ pub async fn knows_queue(conn: &mut Conn, queue: &str) -> QueryResult<bool> {
     .get_result(conn)
     .await?;
     Ok(row.known)
+}
+
+/// Whether a live worker serves the queue that is not about to stop.
+pub async fn serves(conn: &mut Conn, queue: &str) -> QueryResult<bool> {
+    let row: Known = sql(concat!(
+        "select exists (select from workers where ",
+        serving!(),
+        " and $1 = any(queues)) as known"
+    ))
+    .bind::<Text, _>(queue)
+    .get_result(conn)
+    .await?;
+    Ok(row.known)
+}
+
+/// How many workers serve a queue.
+#[derive(Debug, Clone, QueryableByName)]
+pub struct Serving {
+    /// The queue.
+    #[diesel(sql_type = Text)]
+    pub queue: String,
+    /// Live workers that are not about to stop.
+    #[diesel(sql_type = BigInt)]
+    pub workers: i64,
+}
+
+/// How many workers serve each queue that one serves.
+pub async fn serving(conn: &mut Conn) -> QueryResult<Vec<Serving>> {
+    sql(concat!(
+        "select q.queue, count(*) as workers from workers cross join lateral (select distinct unnest(queues)) as q(queue)
+         where ",
+        serving!(),
+        " group by q.queue order by q.queue"
+    ))
+    .load(conn)
+    .await
 }
 
 /// Whether a live or dead job is of the kind.

@@ -50,6 +50,10 @@ pub(super) async fn run(deps: HousekeepingDeps, stores: &Stores, cx: &JobContext
     }
     let removed = stores::remove_imports(&mut conn, stores.files.as_ref(), deps.keep_imports_days).await?;
     report.insert("imports_removed".to_owned(), json!(removed));
+    report.insert(
+        "unfinished_files_removed".to_owned(),
+        json!(stores::remove_unfinished(stores.files.as_ref()).await),
+    );
     let resealed = stores::reseal_endpoints(&mut conn, stores.vault.as_ref()).await?;
     report.insert("endpoints_resealed".to_owned(), json!(resealed));
     let report = Value::Object(report);

@@ -3,7 +3,7 @@
 use diesel::sql_types::{BigInt, Integer};
 use diesel_async::RunQueryDsl;
 use waybill_jobs::{Failure, JobContext};
-use waybill_schema::{Conn, sql};
+use waybill_schema::{Conn, imports, sql};
 
 use super::HousekeepingDeps;
 
@@ -23,15 +23,8 @@ pub(super) const STATEMENTS: &[(&str, &str)] = &[
              select id from carts where status = 'open' and expires_at < now() limit $1 for update skip locked))",
     ),
     (
-        // Somebody cancelled or discarded its job: nobody goes on with it.
         "imports_closed",
-        "update imports set status = 'failed', finished_at = now(),
-                error = 'its job was cancelled; the rows up to there are in'
-         where id = any(array(
-             select i.id from imports i
-             where i.status in ('queued', 'running')
-               and exists (select from job_history h where h.id = i.job_id and h.state in ('cancelled', 'discarded'))
-             limit $1 for update of i skip locked))",
+        imports::run::CLOSE,
     ),
     (
         // A day of grace: the answer to a late use of a token should say that it is too old rather than unknown.

@@ -1,5 +1,7 @@
 //! What lies outside the tables of the job platform and goes by age, or is sealed under a key that goes.
 
+use std::time::Duration;
+
 use diesel::QueryableByName;
 use diesel::sql_types::{Binary, Integer, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
@@ -67,6 +69,18 @@ pub(super) async fn remove_imports(
             return Ok(removed);
         }
     }
+}
+
+/// How long nobody may have added to a file that was never finished: no request and no job takes so long.
+const UNFINISHED: Duration = Duration::from_hours(24);
+
+/// Removes what processes that were killed have left of the files they wrote; returns how many there were.
+pub(super) async fn remove_unfinished(files: Option<&Files>) -> usize {
+    let Some(files) = files else { return 0 };
+    files.remove_unfinished(UNFINISHED).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "files that were never finished were not removed");
+        0
+    })
 }
 
 /// Seals anew what is sealed under a key that is being given up; returns how many there were. One that cannot be opened is left as

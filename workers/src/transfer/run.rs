@@ -43,9 +43,6 @@ pub struct Importer {
 /// A file being read.
 type Reader = Box<dyn AsyncRead + Send + Unpin>;
 
-/// What an import failed of, if that is nothing to do with its file.
-pub(super) const FAILED: &str = "an internal error; the job has the details";
-
 /// Why reading ended before the end of the file.
 pub(super) enum Stop {
     /// The file as a whole cannot be used; told to whoever uploaded it.
@@ -80,7 +77,7 @@ impl Importer {
                 }
             }
         };
-        if import.size_bytes - import.byte_offset >= self.cut_from {
+        if import.size_bytes - import.byte_offset >= self.cut_from && follow::is_served(&context).await? {
             return match self.begin(&import, &context).await {
                 Err(stop) => ended(stop, false, &import, &context).await,
                 Ok(outcome) => Ok(outcome),
@@ -208,7 +205,7 @@ async fn ended(stop: Stop, moved: bool, import: &ImportRow, context: &JobContext
         Stop::Failed(failure) => {
             if !failure.retryable || context.attempt >= context.max_attempts {
                 let mut conn = context.pool.get().await?;
-                run::fail(&mut conn, import.id, FAILED).await?;
+                run::fail(&mut conn, import.id, run::FAILED).await?;
             }
             Err(failure)
         }

@@ -1,7 +1,10 @@
 //! What is woken, and what is thrown away.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use uuid::Uuid;
 use waybill_jobs::testing::{enqueued, run_one};
@@ -187,6 +190,11 @@ async fn mails_deliveries_and_imports_go_by_their_age_with_all_that_is_theirs() 
     for object in ["completed9", "completed11", "failed9", "failed11", "running9", "running11"] {
         files.put_bytes(object, "sku".into()).await.unwrap();
     }
+    // What is left of uploads whose process was killed; one may still be on its way.
+    for (name, hours) in [("days.csv#1", 48), ("moments.csv#1", 0)] {
+        let file = std::fs::File::create(folder.path().join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_hours(hours)).unwrap();
+    }
     let job = enqueue(&*world.db.conn().await, &Maintain {}).await.unwrap();
     assert_eq!(run_one(world.pool(), &registry, job).await.outcome, "done");
     let left = async |query: &str| world.number(&format!("select count(*) as number from {query}")).await;
@@ -204,6 +212,8 @@ async fn mails_deliveries_and_imports_go_by_their_age_with_all_that_is_theirs() 
     for object in ["completed9", "failed9", "failed11", "running9", "running11"] {
         assert!(files.size(object).await.is_ok(), "{object}");
     }
+    assert!(!folder.path().join("days.csv#1").exists());
+    assert!(folder.path().join("moments.csv#1").exists());
 }
 
 #[tokio::test]
