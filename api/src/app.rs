@@ -87,6 +87,7 @@ fn resources() -> impl OpenApi + 'static {
             system::dependencies::Dependencies,
             system::dead::DeadLetters,
             events::routes::Pipelines,
+            events::log::EventLog,
             search::admin::AdminSearch,
         ),
         (

@@ -41,6 +41,7 @@ pub fn registry(services: &Services) -> Result<Registry, StartError> {
         &Arc::new(HousekeepingDeps::new(&services.config.housekeeping)),
         stores,
     );
+    let registry = housekeeping::register_republish(registry, &config.broker);
     let registry = indexing::register(registry, services);
     let registry = notifications::register(registry, services)?;
     let registry = payments::register(registry, &Arc::new(PaymentsDeps { gateways }));

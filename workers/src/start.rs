@@ -77,7 +77,7 @@ pub async fn run(
             ..EventsConfig::default()
         },
     )
-    .with_hints(worker.notifier().hints().clone())
+    .with_notifier(worker.notifier().clone())
     .with_quiet(worker.quiet());
 
     let readiness = ops::Readiness::new();

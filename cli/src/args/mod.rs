@@ -1,6 +1,7 @@
 //! The command line.
 
 mod controls;
+mod events;
 mod flows;
 mod jobs;
 mod schedules;
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 
 pub use self::{
     controls::{Dependencies, Kinds, Queues, Search, Workers},
+    events::Events,
     flows::{FlowFilter, Flows},
     jobs::{Bulk, CommonFilter, Dead, DeadTarget, JobFilter, JobTarget, Jobs, Paging},
     schedules::Schedules,
@@ -116,6 +118,9 @@ pub enum Command {
         #[arg(long)]
         until: Option<String>,
     },
+    /// The log of events: reading it, and having it published again.
+    #[command(subcommand)]
+    Events(Events),
     /// Search: writing the index anew.
     #[command(subcommand)]
     Search(Search),

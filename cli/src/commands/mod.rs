@@ -59,6 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<bool> {
         Command::Replay { pipeline, topic, since, until } => {
             events::replay(&shell, &pipeline, topic, &since, until.as_deref()).await
         }
+        Command::Events(command) => events::events(&shell, command).await,
         Command::Actions(actions) => system::actions(&shell, actions).await,
         Command::Flows(command) => flows::run(&shell, command).await,
         Command::Kinds { command } => kinds::run(&shell, command).await,

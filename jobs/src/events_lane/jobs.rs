@@ -21,12 +21,14 @@ use super::{
     hand_back,
     item::{self, Item, Place, Ticket},
     meter,
+    newer::{self, Reads},
 };
 use crate::{
     contract::{Failure, Policy},
     postgres::{Ask, Claimed, Hints, PutBack, Resolution, bury, claims, put_back},
     queues,
     runtime::after_failure,
+    trace,
 };
 
 /// Pause while the database is away; doubles from the first to the second.
@@ -223,10 +225,12 @@ impl JobConsumer {
     pub(crate) async fn consume(self: Arc<Self>, batch: JobBatch) {
         let span = tracing::info_span!(
             "events",
+            otel.kind = "consumer",
             pipeline = self.stage.pipeline.name(),
             lane = "postgres",
             events = batch.jobs.len()
         );
+        trace::link(&span, batch.jobs.iter().filter_map(|job| job.traceparent.as_deref()));
         self.settle(batch).instrument(span).await;
     }
 
@@ -249,19 +253,28 @@ impl JobConsumer {
 
     async fn handle(&self, jobs: &[Claimed], before: u32) -> Result<(), Away> {
         let name = self.stage.pipeline.name();
-        let (mut items, mut ends) = (Vec::with_capacity(jobs.len()), Vec::new());
+        let (mut items, mut ends, mut unknown) = (Vec::with_capacity(jobs.len()), Vec::new(), Vec::new());
         for job in jobs {
             let ticket =
                 Ticket { id: job.id, claim: job.claim, attempt: job.attempt, max_attempts: job.max_attempts };
             match item::read(job.payload.clone()) {
-                Ok(event) => items.push(Item { event, place: Place::Job(ticket) }),
+                Ok(event) => match newer::reads(self.stage.pipeline.as_ref(), &event) {
+                    Reads::Yes => items.push(Item { event, place: Place::Job(ticket) }),
+                    Reads::NewerVersion => ends.push((ticket, newer::aside(&event, job.snoozes))),
+                    Reads::UnknownTopic => unknown.push((ticket, event, job.snoozes)),
+                },
                 Err(error) => {
                     let failure = Failure::permanent(format!("the event cannot be read: {error}"));
                     ends.push((ticket, self.resolve(&ticket, failure)));
+                    meter::handled(name, self.stage.lane, "unreadable", 1);
                 }
             }
         }
-        meter::handled(name, self.stage.lane, "unreadable", ends.len());
+        if !unknown.is_empty() {
+            let mut conn = self.stage.pool.get().await.map_err(|_| Away)?;
+            let pipeline = self.stage.pipeline.as_ref();
+            ends.extend(newer::judge(&mut conn, pipeline, &self.policy, unknown).await.map_err(away)?);
+        }
         for (item, left) in self.stage.handle(items, before).await? {
             let Place::Job(ticket) = item.place else { continue };
             let resolution = match left {
@@ -271,7 +284,7 @@ impl JobConsumer {
                         "event failed");
                     self.resolve(&ticket, failure)
                 }
-                Left::Behind => Resolution::HAND_BACK,
+                Left::Behind | Left::Newer => Resolution::HAND_BACK,
             };
             ends.push((ticket, resolution));
         }

@@ -7,8 +7,8 @@ use waybill_schema::Conn;
 
 use super::{
     CheckInvariants, CleanImport, DeliverWebhook, ExpireCheckouts, HandleGatewayEvent, ImportPart, Maintain,
-    MergeImport, ReindexProducts, ReplayEvents, RunCheckout, RunImport, SendMail, SplitImport,
-    WatchCheckouts,
+    MergeImport, ReindexProducts, ReplayEvents, RepublishEvents, RunCheckout, RunImport, SendMail,
+    SplitImport, WatchCheckouts,
 };
 use crate::{Enqueue, EnqueueError, Enqueued, Job, try_enqueue};
 
@@ -43,6 +43,7 @@ pub const ALL: &[KindInfo] = &[
     // Housekeeping finds a pending order without its job, and goes on with it.
     KindInfo::of::<RunCheckout>().carrying_an_order(),
     KindInfo::of::<ReplayEvents>(),
+    KindInfo::of::<RepublishEvents>(),
     KindInfo::of::<CheckInvariants>(),
     KindInfo::of::<ExpireCheckouts>(),
     KindInfo::of::<Maintain>(),

@@ -324,7 +324,8 @@ mod tests {
     /// The row of a claim says whose the jobs are, so it must not go before the last of them has ended.
     #[test]
     fn a_claim_is_over_when_the_last_of_its_jobs_has_ended() {
-        let (session, a, b) = (Session::new(watch::Sender::default()), waybill_schema::new_id(), waybill_schema::new_id());
+        let (session, a, b) =
+            (Session::new(watch::Sender::default()), waybill_schema::new_id(), waybill_schema::new_id());
         session.hold(&[claimed(a, 1, 7), claimed(b, 1, 7)]);
         session.release(a, 1);
         session.release(a, 1);

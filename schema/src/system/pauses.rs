@@ -148,8 +148,6 @@ struct RunningOfKind {
 /// How many jobs of each kind run now; those of which none does are not in it.
 pub async fn running_by_kind(conn: &mut Conn) -> QueryResult<BTreeMap<String, i64>> {
     let rows: Vec<RunningOfKind> =
-        sql("select kind, count(*) as running from running_jobs group by kind")
-            .load(conn)
-            .await?;
+        sql("select kind, count(*) as running from running_jobs group by kind").load(conn).await?;
     Ok(rows.into_iter().map(|row| (row.kind, row.running)).collect())
 }

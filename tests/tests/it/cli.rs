@@ -62,6 +62,9 @@ async fn exit_codes_say_how_it_went() -> anyhow::Result<()> {
         ("jobs list --since yesterday", 2, "neither a time"),
         ("flows show 00000000-0000-7000-8000-00000000000f", 2, "404"),
         ("flows list --state lost", 2, "possible values: running"),
+        ("events list --since 1h --limit 1", 0, ""),
+        ("events list --lane pigeon", 2, "possible values: amqp"),
+        ("events republish", 2, "--since"),
         ("dead retry --error disk --limit 0", 2, "1..=10000"),
         ("schedules put x --spec every+1s --kind mail.send --missed never", 2, "possible values: skip"),
         ("schedules put x --spec every+1s --kind mail.send --missed all", 2, "--missed-limit"),
@@ -79,6 +82,7 @@ async fn exit_codes_say_how_it_went() -> anyhow::Result<()> {
         // Not confirmed.
         ("dead retry --error disk", 3, "retry 3 dead letters? There is no terminal to ask on: pass --yes."),
         ("jobs discard --state dead", 3, "discard 3 jobs?"),
+        ("events republish --since 1h", 3, "that went over Postgres"),
     ] {
         let told = operator.run(line).await?;
         ensure!(told.code == code && told.errors.contains(says), "{line}: {} {}", told.code, told.errors);
