@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use waybill_jobs::testing::TestDatabase;
 use waybill_platform::telemetry;
 use waybill_scheduler::{board::Board, gauges};
 
-/// A series' value, as Prometheus would read it; none if it was never there. The recorder is the process', so each test has
-/// names of its own.
+/// The recorder is the process': where the tests run as threads of one they take turns.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// A series' value, as Prometheus would read it; none if it was never there.
 fn value(series: &str) -> Option<f64> {
     let text = telemetry::metrics().render();
     let line = text.lines().find(|line| line.starts_with(series))?;
@@ -22,6 +25,7 @@ async fn publish(db: &TestDatabase, board: &mut Board) {
 
 #[tokio::test]
 async fn what_is_gone_goes_to_zero() {
+    let _turn = TURN.lock().await;
     let db = TestDatabase::create().await;
     let mut board = Board::default();
     db.execute(
@@ -53,6 +57,7 @@ async fn what_is_gone_goes_to_zero() {
 
 #[tokio::test]
 async fn a_round_that_fails_forgets_nothing() {
+    let _turn = TURN.lock().await;
     let mut board = Board::default();
     telemetry::metrics();
     board.set("waybill_test_board", &[("of", "a")], 1.0);
@@ -67,6 +72,7 @@ async fn a_round_that_fails_forgets_nothing() {
 
 #[tokio::test]
 async fn invariants_are_those_of_the_newest_report_whoever_made_it() {
+    let _turn = TURN.lock().await;
     let db = TestDatabase::create().await;
     let mut board = Board::default();
     db.execute(
@@ -104,6 +110,7 @@ async fn invariants_are_those_of_the_newest_report_whoever_made_it() {
 
 #[tokio::test]
 async fn rows_of_days_without_a_partition_are_counted() {
+    let _turn = TURN.lock().await;
     let db = TestDatabase::create().await;
     let mut board = Board::default();
     let stray = r#"waybill_default_partition_rows{table="event_log"}"#;
