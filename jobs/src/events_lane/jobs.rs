@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     contract::{Failure, Policy},
+    emit::EventEnvelope,
     postgres::{Ask, Claimed, Hints, PutBack, Resolution, bury, claims, put_back},
     queues,
     runtime::after_failure,
@@ -270,11 +271,7 @@ impl JobConsumer {
                 }
             }
         }
-        if !unknown.is_empty() {
-            let mut conn = self.stage.pool.get().await.map_err(|_| Away)?;
-            let pipeline = self.stage.pipeline.as_ref();
-            ends.extend(newer::judge(&mut conn, pipeline, &self.policy, unknown).await.map_err(away)?);
-        }
+        ends.extend(self.of_another_release(unknown).await?);
         for (item, left) in self.stage.handle(items, before).await? {
             let Place::Job(ticket) = item.place else { continue };
             let resolution = match left {
@@ -293,6 +290,32 @@ impl JobConsumer {
         }
         let mut conn = self.stage.pool.get().await.map_err(|_| Away)?;
         store(&mut conn, ends).await.map_err(away)
+    }
+
+    /// Puts aside what a newer release wants. What none wants any more is a dead letter: somebody was to have it.
+    async fn of_another_release(
+        &self,
+        jobs: Vec<(Ticket, EventEnvelope, i32)>,
+    ) -> Result<Vec<(Ticket, Resolution)>, Away> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pipeline = self.stage.pipeline.as_ref();
+        let mut conn = self.stage.pool.get().await.map_err(|_| Away)?;
+        let events = jobs.iter().map(|(_, event, _)| event);
+        let wanted = newer::wanted(&mut conn, pipeline, events).await.map_err(away)?;
+        let resolution = |ticket: &Ticket, event: &EventEnvelope, snoozes| {
+            if wanted.contains(&event.topic) {
+                return newer::aside(event, snoozes);
+            }
+            let failure =
+                format!("no release has said for a day that the pipeline reacts to {}", event.topic);
+            self.resolve(ticket, Failure::permanent(failure))
+        };
+        Ok(jobs
+            .iter()
+            .map(|(ticket, event, snoozes)| (*ticket, resolution(ticket, event, *snoozes)))
+            .collect())
     }
 
     fn resolve(&self, ticket: &Ticket, failure: Failure) -> Resolution {

@@ -9,15 +9,13 @@ use diesel::QueryResult;
 use waybill_schema::Conn;
 
 use super::{
-    item::{Item, Ticket, partition_key},
+    item::{Item, partition_key},
     routes,
 };
 use crate::{
-    contract::{Failure, Policy},
     emit::EventEnvelope,
     pipeline::Pipeline,
     postgres::{Entry, Resolution},
-    runtime::after_failure,
 };
 
 /// What a pipeline of this release can do with an event.
@@ -74,26 +72,6 @@ pub(crate) fn split(pipeline: &dyn Pipeline, items: Vec<Item>) -> (Vec<Item>, Ve
         }
         readable
     })
-}
-
-/// What becomes of jobs whose topic this release does not know, with the times that each was snoozed. Those that a newer
-/// release wants are put aside; what none wants any more is a dead letter, because somebody was to have it.
-pub(crate) async fn judge(
-    conn: &mut Conn,
-    pipeline: &dyn Pipeline,
-    policy: &Policy,
-    jobs: Vec<(Ticket, EventEnvelope, i32)>,
-) -> QueryResult<Vec<(Ticket, Resolution)>> {
-    let wanted = wanted(conn, pipeline, jobs.iter().map(|(_, event, _)| event)).await?;
-    let judged = jobs.into_iter().map(|(ticket, event, snoozes)| {
-        if wanted.contains(&event.topic) {
-            return (ticket, aside(&event, snoozes));
-        }
-        let reason = format!("no release has said for a day that the pipeline reacts to {}", event.topic);
-        let failure = Failure::permanent(reason);
-        (ticket, after_failure(ticket.attempt, ticket.max_attempts, policy, "failed", failure))
-    });
-    Ok(judged.collect())
 }
 
 /// Puts the job of such an event aside: 5 s doubling to 20 s, without end, and no attempt spent. No longer, since an old
