@@ -75,7 +75,7 @@ pub async fn run(
             ..EventsConfig::default()
         },
     )
-    .with_hints(worker.notifier().hints().clone());
+    .with_notifier(worker.notifier().clone());
 
     let readiness = ops::Readiness::new();
     readiness.add("postgres", {

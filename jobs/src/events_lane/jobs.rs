@@ -21,12 +21,15 @@ use super::{
     hand_back,
     item::{self, Item, Place, Ticket},
     meter,
+    newer::{self, Reads},
 };
 use crate::{
     contract::{Failure, Policy},
+    emit::EventEnvelope,
     postgres::{Claimed, Hints, PutBack, Resolution, bury, claim, put_back},
     queues,
     runtime::after_failure,
+    trace,
 };
 
 /// Pause while the database is away; doubles from the first to the second.
@@ -206,10 +209,12 @@ impl JobConsumer {
     pub(crate) async fn consume(self: Arc<Self>, batch: JobBatch) {
         let span = tracing::info_span!(
             "events",
+            otel.kind = "consumer",
             pipeline = self.stage.pipeline.name(),
             lane = "postgres",
             events = batch.jobs.len()
         );
+        trace::link(&span, batch.jobs.iter().filter_map(|job| job.traceparent.as_deref()));
         self.settle(batch).instrument(span).await;
     }
 
@@ -231,19 +236,24 @@ impl JobConsumer {
 
     async fn handle(&self, jobs: &[Claimed], before: u32) -> Result<(), Away> {
         let name = self.stage.pipeline.name();
-        let (mut items, mut ends) = (Vec::with_capacity(jobs.len()), Vec::new());
+        let (mut items, mut ends, mut unknown) = (Vec::with_capacity(jobs.len()), Vec::new(), Vec::new());
         for job in jobs {
             let ticket =
                 Ticket { id: job.id, claim: job.claim, attempt: job.attempt, max_attempts: job.max_attempts };
             match item::read(job.payload.clone()) {
-                Ok(event) => items.push(Item { event, place: Place::Job(ticket) }),
+                Ok(event) => match newer::reads(self.stage.pipeline.as_ref(), &event) {
+                    Reads::Yes => items.push(Item { event, place: Place::Job(ticket) }),
+                    Reads::NewerVersion => ends.push((ticket, newer::aside(&event, job.snoozes))),
+                    Reads::UnknownTopic => unknown.push((ticket, event, job.snoozes)),
+                },
                 Err(error) => {
                     let failure = Failure::permanent(format!("the event cannot be read: {error}"));
                     ends.push((ticket, self.resolve(&ticket, failure)));
+                    meter::handled(name, self.stage.lane, "unreadable", 1);
                 }
             }
         }
-        meter::handled(name, self.stage.lane, "unreadable", ends.len());
+        ends.extend(self.of_another_release(unknown).await?);
         for (item, left) in self.stage.handle(items, before).await? {
             let Place::Job(ticket) = item.place else { continue };
             let resolution = match left {
@@ -253,7 +263,7 @@ impl JobConsumer {
                         "event failed");
                     self.resolve(&ticket, failure)
                 }
-                Left::Behind => Resolution::HAND_BACK,
+                Left::Behind | Left::Newer => Resolution::HAND_BACK,
             };
             ends.push((ticket, resolution));
         }
@@ -262,6 +272,32 @@ impl JobConsumer {
         }
         let mut conn = self.stage.pool.get().await.map_err(|_| Away)?;
         store(&mut conn, ends).await.map_err(away)
+    }
+
+    /// Puts aside what a newer release wants. What none wants any more is a dead letter: somebody was to have it.
+    async fn of_another_release(
+        &self,
+        jobs: Vec<(Ticket, EventEnvelope, i32)>,
+    ) -> Result<Vec<(Ticket, Resolution)>, Away> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pipeline = self.stage.pipeline.as_ref();
+        let mut conn = self.stage.pool.get().await.map_err(|_| Away)?;
+        let events = jobs.iter().map(|(_, event, _)| event);
+        let wanted = newer::wanted(&mut conn, pipeline, events).await.map_err(away)?;
+        let resolution = |ticket: &Ticket, event: &EventEnvelope, snoozes| {
+            if wanted.contains(&event.topic) {
+                return newer::aside(event, snoozes);
+            }
+            let failure =
+                format!("no release has said for a day that the pipeline reacts to {}", event.topic);
+            self.resolve(ticket, Failure::permanent(failure))
+        };
+        Ok(jobs
+            .iter()
+            .map(|(ticket, event, snoozes)| (*ticket, resolution(ticket, event, *snoozes)))
+            .collect())
     }
 
     fn resolve(&self, ticket: &Ticket, failure: Failure) -> Resolution {

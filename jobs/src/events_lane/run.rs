@@ -20,9 +20,10 @@ use super::{
     messages::MessageSource,
     outbox::Routes,
     relay::Relay,
+    routes,
     topology::Topology,
 };
-use crate::{pipeline::Pipeline, postgres::Hints};
+use crate::{pipeline::Pipeline, postgres::Notifier};
 
 /// Messages of the dead queue in hand: there are hardly ever any.
 const DEAD_BATCH: u16 = 50;
@@ -34,7 +35,7 @@ pub struct Events {
     routes: Vec<PipelineSpec>,
     pipelines: Vec<Arc<dyn Pipeline>>,
     config: EventsConfig,
-    hints: Option<Hints>,
+    notifier: Option<Notifier>,
 }
 
 impl Events {
@@ -57,13 +58,13 @@ impl Events {
                 routes.push(PipelineSpec::of(pipeline.as_ref()));
             }
         }
-        Self { database_url: database_url.into(), pool, routes, pipelines, config, hints: None }
+        Self { database_url: database_url.into(), pool, routes, pipelines, config, notifier: None }
     }
 
-    /// Wakes the consumers of event jobs by the process' hints, beside polling.
+    /// Wakes by the process' notifier, beside polling: the consumers of event jobs, and who waits for what events cause.
     #[must_use]
-    pub fn with_hints(mut self, hints: Hints) -> Self {
-        self.hints = Some(hints);
+    pub fn with_notifier(mut self, notifier: Notifier) -> Self {
+        self.notifier = Some(notifier);
         self
     }
 
@@ -74,11 +75,15 @@ impl Events {
     /// it is `None`.
     pub async fn run(self, worker: watch::Receiver<Option<Uuid>>, shutdown: CancellationToken) {
         let deadline = self.config.shutdown_deadline;
+        // Before any queue is bound: whoever gets an event through it must know that somebody wants it.
+        let routes = Routes::new(&self.routes);
+        routes::announce(&self.pool, &routes, &shutdown).await;
         // The connections to the broker outlive those who use them.
         let disconnect = CancellationToken::new();
         let mut links = JoinSet::new();
         let mut tasks = JoinSet::new();
 
+        tasks.spawn(routes::keep(self.pool.clone(), routes, shutdown.clone()));
         let topology = Arc::new(Topology::new(&self.config, self.routes.clone()));
         let mut link = |name: &str| {
             let url = self.config.broker_url.clone()?;
@@ -93,6 +98,8 @@ impl Events {
                 config: self.config.clone(),
                 routes: Routes::new(&self.routes),
                 link: link("relay"),
+                topology: Arc::clone(&topology),
+                notifier: self.notifier.clone(),
                 worker: worker.clone(),
             };
             tasks.spawn(relay.run(shutdown.clone()));
@@ -119,6 +126,7 @@ impl Events {
             pipeline: Arc::clone(pipeline),
             pool: self.pool.clone(),
             lane,
+            notifier: self.notifier.clone(),
             timeout: self.config.policy.timeout,
             parts: self.config.concurrency.clamp(1, 4),
         }
@@ -192,7 +200,7 @@ impl Events {
                 max_batch: pipeline.max_batch().clamp(1, usize::from(self.config.prefetch)),
                 poll: self.config.poll,
                 worker: worker.clone(),
-                hints: self.hints.clone(),
+                hints: self.notifier.as_ref().map(|notifier| notifier.hints().clone()),
             };
             let consumer = Arc::new(JobConsumer {
                 stage: self.stage(pipeline, Lane::Postgres),

@@ -9,6 +9,7 @@ mod books;
 mod clock;
 mod deploys;
 mod disk;
+mod events;
 mod load;
 mod processes;
 mod services;
