@@ -22,7 +22,7 @@ pub(super) async fn run(job: ReplayEvents, cx: &JobContext) -> JobResult {
         Replay { pipeline: job.pipeline, topics: job.topics, since: job.since, until: job.until, id: cx.id };
     let mut conn = cx.pool.get().await?;
     let total = replay::count(&mut conn, &replay).await?;
-    let Stood { mut after, mut seen, mut queued } = stood(&mut conn, cx).await?;
+    let Stood { mut after, mut seen, mut queued, mut dead } = stood(&mut conn, cx).await?;
     while !cx.cancelled.is_cancelled() {
         // Where it stands is written with the step: an attempt that goes on from it hands nothing over twice.
         let step = (*conn)
@@ -33,6 +33,7 @@ pub(super) async fn run(job: ReplayEvents, cx: &JobContext) -> JobResult {
                     "done": seen + step.seen,
                     "total": total,
                     "queued": queued + step.queued,
+                    "dead": dead + step.dead,
                 });
                 cx.progress(conn, &progress).await?;
                 Ok::<_, Failure>(step)
@@ -40,10 +41,11 @@ pub(super) async fn run(job: ReplayEvents, cx: &JobContext) -> JobResult {
             .await?;
         seen += step.seen;
         queued += step.queued;
+        dead += step.dead;
         fail_point!("replay.after_step");
         match step.last {
             Some(last) => after = last,
-            None => return Ok(Outcome::Done(Some(json!({ "seen": seen, "queued": queued })))),
+            None => return Ok(Outcome::Done(Some(json!({ "seen": seen, "queued": queued, "dead": dead })))),
         }
     }
     Err(Failure::retryable("asked to stop"))
@@ -55,10 +57,11 @@ struct Stood {
     after: i64,
     seen: i64,
     queued: i64,
+    dead: i64,
 }
 
 async fn stood(conn: &mut Conn, cx: &JobContext) -> Result<Stood, Failure> {
     let noted = status::progress(conn, cx.id).await?.unwrap_or_default();
     let number = |name: &str| noted[name].as_i64().unwrap_or_default();
-    Ok(Stood { after: number("after"), seen: number("done"), queued: number("queued") })
+    Ok(Stood { after: number("after"), seen: number("done"), queued: number("queued"), dead: number("dead") })
 }
