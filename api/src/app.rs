@@ -84,6 +84,7 @@ fn resources() -> impl OpenApi + 'static {
             system::control::Control,
             system::dead::DeadLetters,
             events::routes::Pipelines,
+            events::log::EventLog,
             search::admin::AdminSearch,
         ),
         (

@@ -33,6 +33,7 @@ pub fn registry(services: &Services) -> Result<Registry, StartError> {
         checkout::register(registry, &Arc::new(CheckoutDeps::new(&config.checkout, gateways.clone())));
     let registry =
         housekeeping::register(registry, &Arc::new(HousekeepingDeps::new(&services.config.housekeeping)));
+    let registry = housekeeping::register_republish(registry, &config.broker);
     let registry = indexing::register(registry, services);
     let registry = notifications::register(registry, services)?;
     let registry = payments::register(registry, &Arc::new(PaymentsDeps { gateways }));

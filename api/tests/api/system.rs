@@ -116,7 +116,13 @@ async fn queues_workers_and_checks_are_shown_to_those_who_may() {
     assert_eq!((after["ok"].as_bool(), found(&after, "order_totals")), (Some(false), 1));
 
     let (_, jane) = app.customer("jane@example.com").await;
-    for path in ["/v1/admin/system/checks", "/v1/admin/system/queues", "/v1/admin/dead-letters"] {
+    for path in [
+        "/v1/admin/system/checks",
+        "/v1/admin/system/queues",
+        "/v1/admin/dead-letters",
+        "/v1/admin/events",
+        "/v1/admin/pipelines",
+    ] {
         app.get(path).token(&jane).send().await.problem(403, "forbidden");
         app.get(path).send().await.problem(401, "unauthenticated");
     }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod controls;
+mod events;
 mod jobs;
 mod schedules;
 #[cfg(test)]
@@ -11,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 pub use self::{
     controls::{Dependencies, Kinds, Queues, Search},
+    events::Events,
     jobs::{Bulk, CommonFilter, Dead, DeadTarget, JobFilter, JobTarget, Jobs, Paging},
     schedules::Schedules,
 };
@@ -107,6 +109,9 @@ pub enum Command {
         #[arg(long)]
         until: Option<String>,
     },
+    /// The log of events: reading it, and having it published again.
+    #[command(subcommand)]
+    Events(Events),
     /// Search: writing the index anew.
     #[command(subcommand)]
     Search(Search),

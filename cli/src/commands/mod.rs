@@ -53,6 +53,7 @@ pub async fn run(args: Args) -> anyhow::Result<bool> {
         Command::Replay { pipeline, topic, since, until } => {
             events::replay(&shell, &pipeline, topic, &since, until.as_deref()).await
         }
+        Command::Events(command) => events::events(&shell, command).await,
         Command::Actions { limit } => system::actions(&shell, limit).await,
         Command::Kinds { command } => system::kinds(&shell, command).await,
         Command::Dependencies { command } => system::dependencies(&shell, command).await,

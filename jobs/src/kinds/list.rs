@@ -8,8 +8,8 @@ use waybill_schema::Conn;
 
 use super::{
     CheckInvariants, CleanImport, DeliverWebhook, ExpireCheckouts, HandleGatewayEvent, ImportPart, Maintain,
-    MergeImport, ReindexProducts, ReplayEvents, RunCheckout, RunImport, SendMail, SplitImport,
-    WatchCheckouts,
+    MergeImport, ReindexProducts, ReplayEvents, RepublishEvents, RunCheckout, RunImport, SendMail,
+    SplitImport, WatchCheckouts,
 };
 use crate::{Enqueue, EnqueueError, Job, enqueue_with};
 
@@ -40,6 +40,7 @@ pub struct KindInfo {
 pub const ALL: &[KindInfo] = &[
     KindInfo::of::<RunCheckout>(),
     KindInfo::of::<ReplayEvents>(),
+    KindInfo::of::<RepublishEvents>(),
     KindInfo::of::<CheckInvariants>(),
     KindInfo::of::<ExpireCheckouts>(),
     KindInfo::of::<Maintain>(),

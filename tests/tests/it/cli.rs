@@ -45,6 +45,9 @@ async fn exit_codes_say_how_it_went() -> anyhow::Result<()> {
         ("jobs list --state lost", 2, "possible values: scheduled"),
         ("jobs list --limit 101", 2, "1..=100"),
         ("jobs list --since yesterday", 2, "neither a time"),
+        ("events list --since 1h --limit 1", 0, ""),
+        ("events list --lane pigeon", 2, "possible values: amqp"),
+        ("events republish", 2, "--since"),
         ("jobs cancel --state queued --reason late", 2, "<ID>"),
         ("dead retry --error disk --limit 0", 2, "1..=10000"),
         ("schedules put x --spec every+1s --kind mail.send --missed never", 2, "possible values: skip"),
@@ -60,6 +63,7 @@ async fn exit_codes_say_how_it_went() -> anyhow::Result<()> {
         // Not confirmed.
         ("dead retry --error disk", 3, "retry 3 dead letters? There is no terminal to ask on: pass --yes."),
         ("jobs discard --state dead", 3, "discard 3 jobs?"),
+        ("events republish --since 1h", 3, "that went over Postgres"),
     ] {
         let told = operator.run(line).await?;
         ensure!(told.code == code && told.errors.contains(says), "{line}: {} {}", told.code, told.errors);

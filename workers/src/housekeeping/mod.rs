@@ -5,6 +5,7 @@ mod expire_checkouts;
 mod maintain;
 mod purge;
 mod replay_events;
+mod republish_events;
 mod watch_checkouts;
 
 use std::sync::Arc;
@@ -12,9 +13,9 @@ use std::time::Duration;
 
 use waybill_jobs::{
     JobContext, Registry,
-    kinds::{CheckInvariants, ExpireCheckouts, Maintain, ReplayEvents, WatchCheckouts},
+    kinds::{CheckInvariants, ExpireCheckouts, Maintain, ReplayEvents, RepublishEvents, WatchCheckouts},
 };
-use waybill_platform::config::HousekeepingConfig;
+use waybill_platform::config::{BrokerConfig, HousekeepingConfig};
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -66,4 +67,14 @@ pub fn register(registry: Registry, deps: &Arc<HousekeepingDeps>) -> Registry {
         .job(move |job: ReplayEvents, cx: JobContext| async move { replay_events::run(job, &cx).await })
         .job(move |_: CheckInvariants, cx: JobContext| async move { check_invariants::run(deps, &cx).await })
         .job(move |_: WatchCheckouts, cx: JobContext| async move { watch_checkouts::run(deps, &cx).await })
+}
+
+/// Adds the handler that speaks to the broker.
+#[must_use]
+pub fn register_republish(registry: Registry, broker: &BrokerConfig) -> Registry {
+    let broker = Arc::new(broker.clone());
+    registry.job(move |job: RepublishEvents, cx: JobContext| {
+        let broker = Arc::clone(&broker);
+        async move { republish_events::run(job, &broker, &cx).await }
+    })
 }
