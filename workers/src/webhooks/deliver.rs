@@ -11,7 +11,7 @@ use reqwest::StatusCode;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use waybill_jobs::{
-    Failure, JobContext, JobResult, Outcome, emit, events::EndpointDisabled, kinds::DeliverWebhook,
+    Failure, JobContext, JobResult, Outcome, emit, events::EndpointDisabled, kinds::DeliverWebhook, trace,
 };
 use waybill_platform::{signature::SigningKey, vault::Vault};
 use waybill_schema::{
@@ -96,7 +96,8 @@ impl Deliverer {
         let (id, timestamp) = (due.event_id.to_string(), (self.clock)().timestamp());
         let signature = key.sign(&id, timestamp, due.body.as_bytes());
         let request = Request { id, timestamp, signature, body: &due.body };
-        Ok(self.receivers.post(&due.url, request).await)
+        let span = tracing::info_span!("webhook", otel.kind = "client", endpoint_id = %due.endpoint_id);
+        Ok(trace::step(span, self.receivers.post(&due.url, request)).await)
     }
 
     fn judge(&self, answer: &Result<Answer, NoAnswer>, context: &JobContext) -> Next {
