@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod api;
+mod catalogue;
 mod cli;
 mod consumers;
 mod dependencies;
@@ -19,5 +20,6 @@ mod reindex;
 mod schema;
 mod start;
 mod takeover;
+mod telemetry;
 mod traces;
 mod webhooks;
