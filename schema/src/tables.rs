@@ -346,6 +346,7 @@ diesel::table! {
         unique_key -> Nullable<Text>,
         cancel -> Nullable<Jsonb>,
         undo -> Bool,
+        losses -> SmallInt,
     }
 }
 

@@ -26,6 +26,7 @@ pub mod notify;
 mod probes;
 pub mod promote;
 pub mod session;
+pub mod suspects;
 pub(crate) mod touched;
 
 pub use claim::{Claimed, Claims, claim, claims};

@@ -20,6 +20,7 @@ mod limits;
 mod lost;
 mod outcomes;
 mod partition;
+mod poison;
 mod policy;
 mod rig;
 mod shutdown;
