@@ -34,6 +34,8 @@ type Run = Arc<dyn Fn(Value, JobContext) -> BoxFuture + Send + Sync>;
 /// A registered kind.
 #[derive(Clone)]
 pub struct Entry {
+    /// The kind.
+    pub kind: &'static str,
     /// The highest payload version this binary reads.
     pub version: i16,
     /// Its queue.
@@ -91,8 +93,15 @@ impl Registry {
     }
 
     fn add<J: Job>(mut self, run: Run, undo: Option<Run>) -> Self {
-        let entry =
-            Entry { version: J::VERSION, queue: J::QUEUE, policy: J::POLICY, needs: J::NEEDS, run, undo };
+        let entry = Entry {
+            kind: J::KIND,
+            version: J::VERSION,
+            queue: J::QUEUE,
+            policy: J::POLICY,
+            needs: J::NEEDS,
+            run,
+            undo,
+        };
         self.entries.insert(J::KIND, entry);
         self
     }

@@ -795,6 +795,7 @@ diesel::table! {
         started_at -> Timestamptz,
         heartbeat_at -> Timestamptz,
         lease_until -> Timestamptz,
+        overdue -> Integer,
     }
 }
 

@@ -59,6 +59,8 @@ pub struct WorkerDto {
     pub alive: bool,
     /// Jobs it holds.
     pub jobs: i64,
+    /// Those of them that ran out of time and whose handlers never yield: nothing ends them but the process.
+    pub overdue: i32,
     /// What it runs, the longest-running first, at most 100.
     pub running: Vec<RunningDto>,
     /// The lane its events come on: `amqp` or `postgres`.
@@ -86,6 +88,7 @@ impl WorkerDto {
             state: row.state,
             alive: row.alive,
             jobs: row.jobs,
+            overdue: row.overdue,
             running,
             event_lane: row.event_lane,
             event_lane_reason: row.event_lane_reason,

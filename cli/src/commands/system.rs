@@ -54,7 +54,8 @@ pub async fn order(shell: &Shell, id: &str) -> anyhow::Result<bool> {
 pub async fn workers(shell: &Shell) -> anyhow::Result<bool> {
     let answer = shell.client.get("/v1/admin/system/workers", &[]).await?;
     shell.show(&answer, || {
-        let fields = ["id", "host", "pid", "version", "state", "alive", "jobs", "started_at", "queues"];
+        let fields =
+            ["id", "host", "pid", "version", "state", "alive", "jobs", "overdue", "started_at", "queues"];
         list(&answer["data"], &fields);
         for worker in answer["data"].as_array().into_iter().flatten() {
             if worker["running"].as_array().is_some_and(|running| !running.is_empty()) {

@@ -17,6 +17,7 @@ mod config;
 mod life;
 mod service;
 mod verdict;
+mod watchdog;
 
 use std::sync::Arc;
 

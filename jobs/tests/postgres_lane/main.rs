@@ -19,6 +19,7 @@ mod helpers;
 mod limits;
 mod lost;
 mod outcomes;
+mod overdue;
 mod partition;
 mod poison;
 mod policy;

@@ -43,6 +43,9 @@ pub struct WorkerRow {
     /// Jobs it holds.
     #[diesel(sql_type = BigInt)]
     pub jobs: i64,
+    /// Those of them that should have ended, and whose handlers never yield.
+    #[diesel(sql_type = Integer)]
+    pub overdue: i32,
     /// The lane its events come on: amqp or postgres.
     #[diesel(sql_type = Nullable<Text>)]
     pub event_lane: Option<String>,
@@ -70,7 +73,7 @@ struct Pending {
 pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
     sql("select w.id, w.service, w.host, w.pid, w.version, w.queues, w.state, w.lease_until > now() as alive,
                 coalesce(j.jobs, 0) as jobs, w.event_lane, w.event_lane_reason, w.started_at, w.heartbeat_at,
-                w.lease_until
+                w.lease_until, w.overdue
          from workers w
          left join (select worker_id, count(*) as jobs from jobs where state = 'running' group by worker_id) j
               on j.worker_id = w.id
