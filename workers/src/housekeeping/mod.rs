@@ -6,6 +6,8 @@ mod maintain;
 mod purge;
 mod replay_events;
 mod watch_checkouts;
+#[cfg(test)]
+mod week;
 
 use std::sync::Arc;
 use std::time::Duration;
