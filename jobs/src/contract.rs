@@ -21,6 +21,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const POLICY: Policy = Policy::DEFAULT;
     /// Whether the kind's handler can undo what a job of it did; cancelling one that has begun then runs that.
     const COMPENSATES: bool = false;
+    /// Whether the user it works for may cancel it.
+    const OWNER_CANCELS: bool = false;
     /// What outside must be up for each of its jobs, by name. While one is down (see [`crate::control`]) they wait unclaimed. A
     /// kind that needs it at some steps only says so when it gets there: [`crate::JobContext::wait_for`].
     const NEEDS: &'static [&'static str] = &[];

@@ -6,11 +6,6 @@ use serde_json::Value;
 use uuid::Uuid;
 use waybill_schema::Conn;
 
-use super::{
-    CheckInvariants, CleanImport, DeliverWebhook, ExpireCheckouts, HandleGatewayEvent, ImportPart, Maintain,
-    MergeImport, ReindexProducts, ReplayEvents, RunCheckout, RunImport, SendMail, SplitImport,
-    WatchCheckouts,
-};
 use crate::{Enqueue, EnqueueError, Job, enqueue_with};
 
 type Enqueued<'a> = Pin<Box<dyn Future<Output = Result<Uuid, EnqueueError>> + Send + 'a>>;
@@ -30,31 +25,14 @@ pub struct KindInfo {
     pub compensates: bool,
     /// [`Job::SEALED`].
     pub sealed: bool,
-    /// Whether the user it works for may cancel it.
+    /// [`Job::OWNER_CANCELS`].
     pub owner_cancels: bool,
     read: fn(Value) -> Result<Value, EnqueueError>,
     enqueue: for<'a> fn(&'a Conn, Value, Enqueue) -> Enqueued<'a>,
 }
 
 /// Every kind of this binary, in the order of their names.
-pub const ALL: &[KindInfo] = &[
-    KindInfo::of::<RunCheckout>(),
-    KindInfo::of::<ReplayEvents>(),
-    KindInfo::of::<CheckInvariants>(),
-    KindInfo::of::<ExpireCheckouts>(),
-    KindInfo::of::<Maintain>(),
-    KindInfo::of::<WatchCheckouts>(),
-    KindInfo::of::<CleanImport>(),
-    KindInfo::of::<MergeImport>(),
-    KindInfo::of::<ImportPart>(),
-    // Rows that are in stay in: an import that is cancelled stops where it is.
-    KindInfo::of::<RunImport>().cancelled_by_owner(),
-    KindInfo::of::<SplitImport>(),
-    KindInfo::of::<SendMail>(),
-    KindInfo::of::<HandleGatewayEvent>(),
-    KindInfo::of::<ReindexProducts>(),
-    KindInfo::of::<DeliverWebhook>(),
-];
+pub const ALL: &[KindInfo] = super::ALL;
 
 /// A kind by its name.
 pub fn find(kind: &str) -> Option<&'static KindInfo> {
@@ -73,7 +51,8 @@ pub enum ArgumentsError {
 }
 
 impl KindInfo {
-    const fn of<J: Job>() -> Self {
+    /// What is known of a kind by its type.
+    pub const fn of<J: Job>() -> Self {
         Self {
             kind: J::KIND,
             queue: J::QUEUE,
@@ -81,14 +60,10 @@ impl KindInfo {
             max_attempts: J::POLICY.max_attempts,
             compensates: J::COMPENSATES,
             sealed: J::SEALED,
-            owner_cancels: false,
+            owner_cancels: J::OWNER_CANCELS,
             read: read::<J>,
             enqueue: enqueue::<J>,
         }
-    }
-
-    const fn cancelled_by_owner(self) -> Self {
-        Self { owner_cancels: true, ..self }
     }
 
     /// The arguments as the kind writes them, defaults filled in.
