@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 use serde_json::Value;
 
 use crate::{
+    clock::Clock,
     context::JobContext,
     contract::{Failure, Job, JobResult, Policy},
     control::{Declared, Limits},
@@ -70,6 +71,7 @@ impl Entry {
 pub struct Registry {
     entries: BTreeMap<&'static str, Entry>,
     limits: BTreeMap<String, Limits>,
+    clock: Clock,
 }
 
 impl Registry {
@@ -90,6 +92,17 @@ impl Registry {
     #[must_use]
     pub fn job_with_compensation<J: Job>(self, run: impl Handler<J>, undo: impl Handler<J>) -> Self {
         self.add::<J>(runs(run), Some(runs(undo)))
+    }
+
+    /// What its handlers read the time from: the system's, unless a test says otherwise.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// See [`with_clock`](Self::with_clock).
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     fn add<J: Job>(mut self, run: Run, undo: Option<Run>) -> Self {

@@ -95,6 +95,7 @@ impl TestDatabase {
             undo: false,
             logs: waybill_jobs::logs::Logs::default(),
             pool: self.pool().clone(),
+            clock: waybill_jobs::Clock::system(),
             cancelled: CancellationToken::new(),
         }
     }

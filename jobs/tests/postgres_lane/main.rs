@@ -16,6 +16,8 @@ mod flows_back;
 mod follow;
 mod held;
 mod helpers;
+mod helpers_events;
+mod helpers_time;
 mod limits;
 mod lost;
 mod outcomes;

@@ -228,6 +228,7 @@ impl World {
             undo: false,
             logs: waybill_jobs::logs::Logs::default(),
             pool: self.pool().clone(),
+            clock: waybill_jobs::Clock::system(),
             cancelled: CancellationToken::new(),
         }
     }
