@@ -10,7 +10,7 @@ use poem::{
 use poem_openapi::{ContactObject, OpenApi, OpenApiService, Tags};
 
 use crate::{
-    admin, carts, catalogue, checkout, events, gateways, identity, imports, jobs,
+    admin, carts, catalogue, checkout, events, flows, gateways, identity, imports, jobs,
     middleware::{backpressure::Backpressure, boundary::Boundary, cors, edge::Edge, limits::Limits},
     orders, schedules, search,
     state::AppState,
@@ -76,14 +76,18 @@ fn resources() -> impl OpenApi + 'static {
             orders::routes::AdminOrders,
         ),
         (gateways::routes::Gateways, imports::routes::Imports, webhooks::routes::Webhooks),
+        (flows::routes::Flows, flows::admin::AdminFlows),
         (
             jobs::routes::Jobs,
             jobs::admin::AdminJobs,
             schedules::routes::Schedules,
             system::routes::System,
             system::control::Control,
+            system::workers::Workers,
+            system::dependencies::Dependencies,
             system::dead::DeadLetters,
             events::routes::Pipelines,
+            events::log::EventLog,
             search::admin::AdminSearch,
         ),
         (

@@ -66,6 +66,11 @@ impl Key {
         }
     }
 
+    /// Whether there is an answer under the key, to whatever request: one to a request that cannot be read yet.
+    pub async fn is_known(&self, conn: &Conn) -> ApiResult<bool> {
+        Ok(idempotency::is_known(conn, &self.scope, &self.key).await?)
+    }
+
     /// Stores the answer, last thing in that transaction.
     pub async fn store(&self, conn: &Conn, answer: &Answer) -> ApiResult<()> {
         Ok(idempotency::store(conn, &self.scope, &self.key, &self.fingerprint, answer).await?)

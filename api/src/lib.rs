@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod checkout;
 pub mod error;
 pub mod events;
+pub mod flows;
 pub mod gateways;
 pub mod http;
 pub mod idempotency;

@@ -26,12 +26,23 @@ use clap::Parser as _;
 async fn main() -> ExitCode {
     waybill_platform::install_crypto();
     let args = args::Args::parse();
+    let json = args.json;
     match commands::run(args).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("waybill: {error:#}");
+            if json {
+                eprintln!("{}", report(&error));
+            } else {
+                eprintln!("waybill: {error:#}");
+            }
             ExitCode::from(if error.is::<confirm::NotConfirmed>() { 3 } else { 2 })
         }
     }
+}
+
+/// An error as JSON: what is said to people, and the problem that the API answered with, if it did.
+fn report(error: &anyhow::Error) -> serde_json::Value {
+    let problem = error.downcast_ref::<client::Refused>().map(|refused| &refused.problem);
+    serde_json::json!({ "error": format!("{error:#}"), "problem": problem })
 }

@@ -27,6 +27,8 @@ pub enum Cancelled {
     Undoing,
     /// It runs, and is asked to end; asked before, perhaps.
     Asked,
+    /// It undoes a step of a workflow, which was given up already: that is what is wanted of it. Nothing was done.
+    UndoesStep,
     /// It is over, in this state: `done`, `cancelled`, `discarded` or `dead`.
     NotLive(String),
     /// There is no such job.
@@ -96,7 +98,9 @@ pub async fn cancel(conn: &mut Conn, id: Uuid, by: &str, reason: &str) -> QueryR
         return Ok(Cancelled::Asked);
     }
     let found: Option<Row> = waybill_schema::sql(
-        "select case when undo then 'undoing' else state end as became from jobs where id = $1
+        "select case when exists (select from flow_steps s where s.flow_id = j.flow_id and s.undo_job_id = j.id) then 'undoes'
+                     when undo then 'undoing' else state end as became
+         from jobs j where id = $1
          union all select 'dead' from dead_letters where id = $1
          union all select state from job_history where id = $1
          limit 1",
@@ -106,6 +110,7 @@ pub async fn cancel(conn: &mut Conn, id: Uuid, by: &str, reason: &str) -> QueryR
     .await
     .optional()?;
     Ok(match found {
+        Some(Row { became }) if became == "undoes" => Cancelled::UndoesStep,
         Some(Row { became }) if became == "undoing" => Cancelled::Undoing,
         Some(Row { became }) if became == "running" => Cancelled::Asked,
         Some(Row { became }) => Cancelled::NotLive(became),
@@ -149,7 +154,7 @@ pub async fn cancel_where(
     cancel_all(conn, &ids, by, reason).await
 }
 
-/// Cancels those of `ids` that are live and were not cancelled before.
+/// Cancels those of `ids` that are live, were not cancelled before, and do not undo a workflow's step.
 pub async fn cancel_all(conn: &mut Conn, ids: &[Uuid], by: &str, reason: &str) -> QueryResult<Cancellations> {
     if ids.is_empty() {
         return Ok(Cancellations::default());
@@ -157,7 +162,11 @@ pub async fn cancel_all(conn: &mut Conn, ids: &[Uuid], by: &str, reason: &str) -
     let rows: Vec<Row> = waybill_schema::sql(concat!(
         "with wanted as (
              select id, state = 'running' as runs, compensates and (attempt > 0 or failures <> '[]') as undoes
-             from jobs where id = any($1) and cancel is null order by id for update),
+             from jobs j
+             where id = any($1) and cancel is null
+               and (flow_id is null or not exists (select from flow_steps s
+                                                   where s.flow_id = j.flow_id and s.undo_job_id = j.id))
+             order by id for update),
          asked as (
              update jobs j set cancel = $2 || jsonb_build_object('at', clock_timestamp())
              from wanted w where j.id = w.id and w.runs
@@ -206,10 +215,11 @@ pub async fn cancel_all(conn: &mut Conn, ids: &[Uuid], by: &str, reason: &str) -
 
 /// The jobs of a worker that were asked to end.
 pub(crate) async fn asked(conn: &mut Conn, worker: Uuid) -> QueryResult<Vec<Uuid>> {
-    let rows: Vec<Id> =
-        waybill_schema::sql("select id from jobs where worker_id = $1 and cancel is not null and not undo")
-            .bind::<SqlUuid, _>(worker)
-            .load(conn)
-            .await?;
+    let rows: Vec<Id> = waybill_schema::sql(
+        "select id from jobs where worker_id = $1 and cancel is not null and not undo and state = 'running'",
+    )
+    .bind::<SqlUuid, _>(worker)
+    .load(conn)
+    .await?;
     Ok(rows.into_iter().map(|row| row.id).collect())
 }

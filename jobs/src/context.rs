@@ -15,6 +15,7 @@ use crate::{
     flows,
     logs::{Level, Logs},
     postgres::Claimed,
+    scheduled::Scheduled,
 };
 
 /// The claimed job, the pool, and the signal to stop.
@@ -42,6 +43,8 @@ pub struct JobContext {
     pub step: Option<String>,
     /// Whether this is the run of its compensation: somebody cancelled the job after it had begun.
     pub undo: bool,
+    /// Which schedule enqueued it, and for which of its times.
+    pub scheduled: Option<Scheduled>,
     /// What [`log`](Self::log) writes to.
     pub logs: Logs,
     /// Connections.
@@ -78,6 +81,7 @@ impl JobContext {
             flow_id: job.flow_id,
             step: job.step.clone(),
             undo: job.undo,
+            scheduled: job.scheduled.as_ref().and_then(Scheduled::read),
             logs: Logs::current().unwrap_or_else(|| Logs::new(job.id, job.attempt, job.claim, pool)),
             pool: pool.clone(),
             clock: clock.clone(),
@@ -88,6 +92,12 @@ impl JobContext {
     /// The time. A handler that asks here, and not the system, can be tested with a clock that stands still.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
+    }
+
+    /// The time of its schedule that this job is for, whenever it runs: a report of yesterday that is made up for today is
+    /// still yesterday's. `None` if no schedule enqueued it.
+    pub fn scheduled_for(&self) -> Option<DateTime<Utc>> {
+        self.scheduled.as_ref().map(|scheduled| scheduled.at)
     }
 
     /// Writes a line that the job's owner may read: no secrets, nothing of other people. Lines are kept for a moment and

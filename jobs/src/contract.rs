@@ -23,6 +23,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const COMPENSATES: bool = false;
     /// Whether the user it works for may cancel it.
     const OWNER_CANCELS: bool = false;
+    /// Whether its jobs carry an order, which goes on without them: as long as the order is pending, ending the job ends nothing.
+    const CARRIES_ORDER: bool = false;
     /// What outside must be up for each of its jobs, by name. While one is down (see [`crate::control`]) they wait unclaimed. A
     /// kind that needs it at some steps only says so when it gets there: [`crate::JobContext::wait_for`].
     const NEEDS: &'static [&'static str] = &[];
@@ -34,7 +36,10 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
         None
     }
 
-    /// Jobs of one key run one at a time, in the order they were enqueued.
+    /// Jobs of one key run one at a time, in the order they were enqueued: whatever their kinds and queues are, so begin the key
+    /// with what it is of (`order:<id>`). The order is that of their ids, and the first of them holds the others back for as
+    /// long as it lives: also while it is scheduled for later (a delay, a retry, a snooze), its kind or queue is paused, or what it
+    /// needs is down. A dead one holds nobody back; retried, it is in front again by its old id.
     fn partition_key(&self) -> Option<String> {
         None
     }

@@ -52,13 +52,14 @@ pub struct Counts {
     /// Published events that held the buyer's own reference.
     #[diesel(sql_type = BigInt)]
     pub events: i64,
-    /// Bodies of webhook deliveries that are over.
+    /// Bodies of webhook deliveries that are over; the receivers' answers go with them.
     #[diesel(sql_type = BigInt)]
     pub deliveries: i64,
     /// Mails.
     #[diesel(sql_type = BigInt)]
     pub mails: i64,
-    /// Jobs that are not over yet, and so were left as they are: erase again when this was not 0.
+    /// Jobs, flows and events that are not over yet, at the broker too, and so were left as they are: erase again when this was
+    /// not 0.
     #[diesel(sql_type = BigInt)]
     pub live: i64,
 }
@@ -99,7 +100,7 @@ pub async fn erase(conn: &mut Conn, subject_id: Uuid, live: Live) -> QueryResult
              update job_history set payload = '{\"erased\": true}', progress = null, result = null, failures = ",
         failures!(),
         ",
-                 reason = case when reason is not null then 'erased' end, cancel = cancel - 'reason',
+                 reason = case when reason is not null then 'erased' end, cancel = cancel - 'reason', unique_key = null,
                  erased_at = clock_timestamp()
              where erased_at is null and id = any (array(
                  select id from job_history where subject_id = $1
@@ -111,7 +112,7 @@ pub async fn erase(conn: &mut Conn, subject_id: Uuid, live: Live) -> QueryResult
              update dead_letters set payload = '{\"erased\": true}', progress = null, failures = ",
         failures!(),
         ",
-                 cancel = cancel - 'reason', erased_at = clock_timestamp()
+                 reason = 'erased', cancel = cancel - 'reason', unique_key = null, erased_at = clock_timestamp()
              where erased_at is null and id = any (array(
                  select id from dead_letters where subject_id = $1
                  union all
@@ -135,6 +136,26 @@ pub async fn erase(conn: &mut Conn, subject_id: Uuid, live: Live) -> QueryResult
          body as (
              update webhook_deliveries set body = ''
              where correlation_id in (select id from bought) and status <> 'queued' and body <> '' returning 1),
+         answer as (
+             update webhook_attempts set body = null, error = null
+             where (body is not null or error is not null) and delivery_id = any (array(
+                 select d.id from webhook_deliveries d join bought on d.correlation_id = bought.id
+                 where d.status <> 'queued'
+                 union all
+                 select (h.payload ->> 'delivery_id')::uuid from job_history h
+                 where h.subject_id = $1 and h.kind = 'webhook.deliver' and h.payload ? 'delivery_id'))
+             returning 1),
+         -- Published and not handled, nor given up: its message still says what this took out of the log.
+         flying as (
+             select e.id
+             from event_log e join bought on e.correlation_id = bought.id
+             cross join lateral unnest(e.pipelines) as p(name)
+             where e.lane = 'amqp'
+               and not exists (select from inbox i
+                               where i.pipeline = p.name and i.event_id = e.id and i.event_at = e.created_at)
+               and not exists (select from jobs j where j.id = event_job_id(p.name, e.seq, e.id))
+               and not exists (select from dead_letters d where d.id = event_job_id(p.name, e.seq, e.id))
+               and not exists (select from job_history h where h.id = event_job_id(p.name, e.seq, e.id))),
          mail as (
              update mails set recipient = 'erased', subject = null, error = null
              where status <> 'queued' and recipient <> 'erased' and id = any (array(
@@ -152,6 +173,7 @@ pub async fn erase(conn: &mut Conn, subject_id: Uuid, live: Live) -> QueryResult
                     + (select count(*) from jobs j join bought on j.correlation_id = bought.id
                        where j.queue like 'events.%' and j.subject_id is distinct from $1)
                     + (select count(*) from outbox o join bought on o.correlation_id = bought.id)
+                    + (select count(*) from flying)
                     + (select count(*) from flows where subject_id = $1 and finished_at is null) as live"
     ))
     .bind::<SqlUuid, _>(subject_id)

@@ -23,6 +23,8 @@ pub mod enqueue;
 pub mod erase;
 pub mod events;
 pub mod events_lane;
+#[cfg(feature = "fail-points")]
+pub mod fail_point;
 pub mod flows;
 pub mod heartbeat;
 pub mod kinds;
@@ -33,6 +35,7 @@ pub mod queues;
 pub mod reaper;
 pub mod registry;
 pub mod runtime;
+pub mod scheduled;
 pub mod seal;
 pub mod status;
 #[cfg(feature = "testing")]
@@ -55,4 +58,5 @@ pub use logs::Level;
 pub use pipeline::{Pipeline, PipelineError};
 pub use postgres::Notifier;
 pub use registry::{Handler, Registry};
+pub use scheduled::Scheduled;
 pub use unique::{Enqueued, Unique};

@@ -9,6 +9,7 @@
 //! may still have lines in hand; they are refused as soon as another has claimed the job, or the job was erased.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -240,4 +241,23 @@ pub async fn lines(conn: &mut Conn, job: Uuid, after: i64, limit: i64) -> QueryR
     .bind::<BigInt, _>(limit)
     .load(conn)
     .await
+}
+
+#[derive(QueryableByName)]
+struct End {
+    #[diesel(sql_type = SqlUuid)]
+    job_id: Uuid,
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+}
+
+/// The places of the last lines of those of `jobs` that have any.
+pub async fn ends(conn: &mut Conn, jobs: &[Uuid]) -> QueryResult<HashMap<Uuid, i64>> {
+    let ends: Vec<End> = waybill_schema::sql(
+        "select job_id, max(seq) as seq from job_logs where job_id = any($1) group by job_id",
+    )
+    .bind::<Array<SqlUuid>, _>(jobs)
+    .load(conn)
+    .await?;
+    Ok(ends.into_iter().map(|end| (end.job_id, end.seq)).collect())
 }

@@ -20,6 +20,11 @@ pub trait Pipeline: Send + Sync + 'static {
     /// The topics it reacts to, exactly as in [`crate::Event::TOPIC`].
     fn topics(&self) -> &'static [&'static str];
 
+    /// The highest version of a topic's payload that it reads; a higher one waits for a worker that does.
+    fn reads(&self, topic: &str) -> i16 {
+        crate::events::version(topic)
+    }
+
     /// Events handled together at most.
     fn max_batch(&self) -> usize {
         200

@@ -9,7 +9,7 @@ use crate::{
     context::JobContext,
     contract::{Failure, Job, JobResult, Policy},
     control::{Declared, Limits},
-    seal,
+    seal::{self, Unread},
 };
 
 /// Runs jobs of one kind. Implemented for every `Fn(J, JobContext) -> impl Future<Output = JobResult>`.
@@ -164,9 +164,10 @@ fn runs<J: Job>(handler: impl Handler<J>) -> Run {
         let handler = Arc::clone(&handler);
         Box::pin(async move {
             let logs = context.logs.clone();
-            let result = match seal::opened::<J>(payload) {
+            let result = match seal::opened::<J>(payload, context.snoozes) {
                 Ok(job) => handler.run(job, context).await,
-                Err(failure) => Err(failure),
+                Err(Unread::Aside(outcome)) => Ok(outcome),
+                Err(Unread::Failed(failure)) => Err(failure),
             };
             logs.flush().await;
             result

@@ -4,12 +4,12 @@
 //! wherever a payload is shown. What seals is given by the process at its start ([`install`]), because keys are the platform's
 //! matter and not this crate's. Sealed for the kind: the bytes open in no job of another.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::contract::{Failure, Job};
+use crate::contract::{Failure, Job, Outcome};
 
 /// Seals and opens bytes under the deployment's key.
 pub trait Sealer: Send + Sync + 'static {
@@ -31,6 +31,9 @@ pub enum SealError {
     /// The sealer refused.
     #[error("{0}")]
     Sealer(String),
+    /// The sealer could not open them: under this process's keys.
+    #[error("{0}")]
+    Open(String),
 }
 
 /// Two functions: what seals, and what opens.
@@ -77,23 +80,46 @@ fn sealed(payload: &Value) -> Option<&str> {
     fields.get(FIELD)?.as_str()
 }
 
-/// The arguments in a payload. One that is not sealed is read as it is, since jobs of a kind may be older than its sealing.
+/// The arguments in a payload, sealed or not, whatever this release thinks of its kind: jobs may be older than the kind's
+/// sealing, or from a newer release that seals it.
 pub fn read<J: Job>(payload: Value) -> Result<J, SealError> {
-    let Some(text) = sealed(&payload).filter(|_| J::SEALED) else {
+    let Some(text) = sealed(&payload) else {
         return Ok(serde_json::from_value(payload)?);
     };
     let sealer = SEALER.get().ok_or(SealError::NoSealer)?;
     let bytes = STANDARD.decode(text).map_err(|error| SealError::Sealer(error.to_string()))?;
-    let plain = sealer.open(&bytes, &purpose::<J>()).map_err(SealError::Sealer)?;
+    let plain = sealer.open(&bytes, &purpose::<J>()).map_err(SealError::Open)?;
     Ok(serde_json::from_slice(&plain)?)
 }
 
-/// [`read`] for a handler's run. What cannot be read never will be; a process without a sealer is one that was set up wrong,
-/// and another may do better.
-pub(crate) fn opened<J: Job>(payload: Value) -> Result<J, Failure> {
+/// Snoozes of a job that this process cannot open, before somebody must look: about a day.
+const ASIDE: i32 = 300;
+
+/// Why a run ends before its handler.
+pub(crate) enum Unread {
+    /// Another process may do better, or this one after its configuration is mended.
+    Aside(Outcome),
+    /// What cannot be read never will be.
+    Failed(Failure),
+}
+
+/// [`read`] for a handler's run. A job that cannot be opened with the keys of this process is put aside: while keys are changed
+/// some workers have the new one and some have not, and a key that was forgotten is put back. After a day of that it is a
+/// dead letter, for its bytes may be damaged.
+pub(crate) fn opened<J: Job>(payload: Value, snoozes: i32) -> Result<J, Unread> {
     read(payload).map_err(|error| match error {
-        SealError::NoSealer => Failure::retryable(format!("payload of {}: {error}", J::KIND)),
-        error => Failure::permanent(format!("payload of {} cannot be read: {error}", J::KIND)),
+        SealError::NoSealer => Unread::Failed(Failure::retryable(format!("payload of {}: {error}", J::KIND))),
+        SealError::Open(_) if snoozes < ASIDE => {
+            tracing::warn!(kind = J::KIND, %error, "a job cannot be opened and is put aside");
+            Unread::Aside(Outcome::Snooze {
+                // 5 s, doubling to 5 min.
+                after: Duration::from_secs(5_u64 << snoozes.clamp(0, 6)).min(Duration::from_mins(5)),
+                reason: format!("payload of {}: {error}", J::KIND),
+            })
+        }
+        error => {
+            Unread::Failed(Failure::permanent(format!("payload of {} cannot be read: {error}", J::KIND)))
+        }
     })
 }
 

@@ -2,7 +2,7 @@
 
 use diesel::sql_types::{BigInt, Bool, Double, Jsonb, Nullable, SmallInt, Text, Uuid as SqlUuid};
 use diesel::{OptionalExtension, QueryResult, QueryableByName};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection, RunQueryDsl};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -164,8 +164,8 @@ pub async fn counts(conn: &mut Conn) -> QueryResult<Vec<QueueCount>> {
     .await
 }
 
-/// Queues a dead job again, with all its attempts anew and its history kept; false if it is not among the dead, or its
-/// arguments were erased.
+/// Queues a dead job again, with all its attempts anew and its history kept; false if it is not among the dead, its
+/// arguments were erased, it is a step of a workflow that is over or turns back, or another job has its unique slot.
 pub async fn retry_dead(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
-    Ok(!rework::revive(conn, &[id]).await?.is_empty())
+    conn.transaction(async |conn| Ok(!rework::revive(conn, &[id], false).await?.is_empty())).await
 }

@@ -14,6 +14,9 @@ tokio::task_local! {
     static CURRENT: TraceContext;
 }
 
+/// Links of a span at most, as `OpenTelemetry` has it.
+const MAX_LINKS: usize = 128;
+
 /// The header that carries a [`TraceContext`].
 pub const HEADER: &str = "traceparent";
 
@@ -108,20 +111,38 @@ pub fn join(span: &Span, parent: Option<&str>) -> TraceContext {
         // Refused only when the span has begun to be recorded, or nothing is.
         let _ = span.set_parent(remote);
     }
-    let recorded = span.context().span().span_context().clone();
-    let context = if recorded.is_valid() {
-        TraceContext {
-            trace: u128::from_be_bytes(recorded.trace_id().to_bytes()),
-            span: u64::from_be_bytes(recorded.span_id().to_bytes()),
-            sampled: recorded.is_sampled(),
-        }
-    } else {
-        parent.map_or_else(TraceContext::root, TraceContext::child)
-    };
+    let context =
+        recorded(span).unwrap_or_else(|| parent.map_or_else(TraceContext::root, TraceContext::child));
     if !span.is_disabled() {
         span.record("trace_id", context.trace_id());
     }
     context
+}
+
+/// The ids that a collector gets of `span`, if there is one.
+fn recorded(span: &Span) -> Option<TraceContext> {
+    let recorded = span.context().span().span_context().clone();
+    recorded.is_valid().then(|| TraceContext {
+        trace: u128::from_be_bytes(recorded.trace_id().to_bytes()),
+        span: u64::from_be_bytes(recorded.span_id().to_bytes()),
+        sampled: recorded.is_sampled(),
+    })
+}
+
+/// Says that `span` handles what these (`traceparent`s) caused: a batch belongs to no trace, but is seen from each. The first
+/// 128, which is as many as a span keeps.
+pub fn link<'a>(span: &Span, causes: impl Iterator<Item = &'a str>) {
+    for cause in causes.filter_map(|text| text.parse::<TraceContext>().ok()).take(MAX_LINKS) {
+        span.add_link(cause.remote());
+    }
+}
+
+/// Runs `work`, such as a call to the outside, as a step of what this task does: in `span`, whose ids the call carries on.
+pub async fn step<F: Future>(span: Span, work: F) -> F::Output {
+    match recorded(&span).or_else(current) {
+        Some(context) => within(context, span, work).await,
+        None => work.instrument(span).await,
+    }
 }
 
 /// Runs `work` in `span` at `context`: what it enqueues, emits or calls carries the trace on.

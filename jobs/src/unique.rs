@@ -3,7 +3,8 @@
 //! A unique job takes a slot, a row of `job_uniques` under `kind:key`, in the transaction that enqueues it. Whoever wants
 //! the same slot meanwhile waits for that transaction to end, and has the slot if it rolled back. The slot is given up in
 //! the statement by which the job leaves the states it is unique in, by whatever path. One whose job became a dead letter
-//! is free: work that died once must not stop what comes after it, and a person who retries it decides about the rest.
+//! is free: work that died once must not stop what comes after it. A person who retries it gives it its slot again, if nobody has it;
+//! who has it can be told, and the retry forced, beside it and without a slot.
 
 use std::time::Duration;
 

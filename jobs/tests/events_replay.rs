@@ -133,6 +133,39 @@ async fn a_pipeline_that_is_new_gets_what_was_before_it() {
     process.stop().await;
 }
 
+/// A bad release gave events up; somebody discarded some of them, mended it, and wants them handled after all.
+#[tokio::test]
+async fn what_was_given_up_is_replayed_and_what_is_dead_is_counted() {
+    let world = World::new(Lane::Postgres).await.unwrap();
+    let things = things(3);
+    world.recorder.script.lock().unwrap().hopeless = vec![(things[0], 1), (things[1], 1)];
+    let process = world.process();
+    world.emit(&things, 0..3).await;
+    world.settled(7).await;
+    let dead = "select id from dead_letters where payload->'payload'->>'thing' = ";
+    let ids = world.texts(&format!("{dead} '{}'", things[0])).await;
+    let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.parse().unwrap()).collect();
+    let discarded =
+        waybill_schema::system::rework::discard(&mut *world.db.conn().await, &ids, "ada").await.unwrap();
+    assert_eq!(discarded.len(), 1);
+    world.recorder.script.lock().unwrap().hopeless.clear();
+
+    let replay = everything("recorder");
+    let step = replay::step(&mut *world.db.conn().await, &replay, 0, 100).await.unwrap();
+    assert_eq!((step.seen, step.queued, step.dead), (9, 8, 1));
+    world.settled(15).await;
+    assert_eq!(world.effects().await[&things[0]], [0, 2, 0, 1, 2]);
+    assert_eq!(world.effects().await[&things[1]], [0, 2, 0, 2]);
+    assert_eq!(
+        world.texts(&format!("{dead} '{}'", things[1])).await.len(),
+        1,
+        "it still waits for a decision"
+    );
+    // And it is like any other afterwards.
+    assert_eq!(run(&world, &everything("recorder")).await, (9, 8));
+    process.stop().await;
+}
+
 #[tokio::test]
 async fn the_time_and_the_topic_bound_it() {
     let world = World::new(Lane::Postgres).await.unwrap();

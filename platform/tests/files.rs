@@ -200,3 +200,26 @@ async fn what_is_below_a_folder_goes_at_once_and_nothing_beside_it() {
     assert!(matches!(files.delete_below("a/../b").await, Err(FilesError::InvalidKey { .. })));
     assert!(matches!(files.delete_below("").await, Err(FilesError::InvalidKey { .. })), "not everything");
 }
+
+#[tokio::test]
+async fn what_killed_writers_left_goes_with_its_folder_or_when_it_is_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = open(folder.path());
+    files.put_bytes("a/b/1", Bytes::from_static(b"x")).await.unwrap();
+    files.put_bytes("a/c#x", Bytes::from_static(b"x")).await.unwrap();
+    files.put_bytes("up.csv", Bytes::from_static(b"x")).await.unwrap();
+    for unfinished in ["a/b/1#1", "a/b/d/2#17", "up.csv#1"] {
+        let path = folder.path().join(unfinished);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "part of it").unwrap();
+    }
+    assert_eq!(files.delete_below("a/b").await.unwrap(), 1, "those that were finished");
+    assert!(!folder.path().join("a/b").exists());
+    assert_eq!(remains(folder.path()).len(), 3);
+    let hour = Duration::from_secs(3_600);
+    assert_eq!(files.remove_unfinished(hour).await.unwrap(), 0, "somebody may be at it");
+    assert_eq!(files.remove_unfinished(Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(files.remove_unfinished(Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(content(&files, "up.csv", 0).await, b"x");
+    assert_eq!(content(&files, "a/c#x", 0).await, b"x");
+}

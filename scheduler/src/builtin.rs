@@ -1,6 +1,5 @@
 //! The schedules that Waybill brings along.
 
-use chrono::Utc;
 use waybill_jobs::{
     Job, RawJob,
     kinds::{CheckInvariants, ExpireCheckouts, Maintain, WatchCheckouts},
@@ -25,6 +24,7 @@ fn declared() -> Result<Vec<ScheduleRow>, SchedulerError> {
 }
 
 fn row<J: Job>(name: &str, spec: &str, job: &J) -> Result<ScheduleRow, SchedulerError> {
+    Spec::parse(spec, "UTC")?;
     let raw = RawJob::of(job)?;
     Ok(ScheduleRow {
         name: name.to_owned(),
@@ -40,23 +40,28 @@ fn row<J: Job>(name: &str, spec: &str, job: &J) -> Result<ScheduleRow, Scheduler
         queue: raw.queue,
         max_attempts: raw.max_attempts,
         payload: raw.payload,
-        // A new schedule fires at once: a fresh database wants its partitions now.
-        next_at: {
-            Spec::parse(spec, "UTC")?;
-            Some(Utc::now())
-        },
+        // By the database's clock: see `schedules::declare`. A new schedule fires at once: a fresh database wants its
+        // partitions now.
+        next_at: None,
         last_at: None,
         last_job_id: None,
         problem: None,
     })
 }
 
-/// Writes the declared schedules and removes those no longer declared.
-pub async fn declare(pool: &Pool) -> Result<(), SchedulerError> {
+/// This release as a number that grows from one to the next: `1.2.3` is 100020003.
+fn release() -> i64 {
+    let parts = env!("CARGO_PKG_VERSION").split(['.', '-', '+']).take(3);
+    parts.fold(0, |number, part| number * 10_000 + part.parse::<i64>().unwrap_or(0))
+}
+
+/// Writes the declared schedules and removes those that no release declares any more. `anew`: for the first time in this
+/// process.
+pub async fn declare(pool: &Pool, anew: bool) -> Result<(), SchedulerError> {
     let rows = declared()?;
     let mut conn = pool.get().await?;
     for row in &rows {
-        schedules::declare(&mut conn, row).await?;
+        schedules::declare(&mut conn, row, release(), anew).await?;
     }
     let names: Vec<&str> = rows.iter().map(|r| r.name.as_str()).collect();
     schedules::forget_undeclared(&mut conn, &names).await?;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel_async::AsyncConnection;
 use uuid::Uuid;
-use waybill_jobs::{Enqueue, EnqueueError, RawJob, enqueue_raw, kinds::list};
+use waybill_jobs::{Enqueue, EnqueueError, Enqueued, RawJob, Scheduled, kinds::list, try_enqueue_raw};
 use waybill_schema::{
     Conn, Pool,
     schedules::{
@@ -51,7 +51,7 @@ enum Fired {
 /// Fires the schedule that has been due longest, but for those `passed` over; nothing if none is, or others are at it.
 async fn one(conn: &mut Conn, passed: &[String]) -> Result<Option<Fired>, SchedulerError> {
     let Some(schedule) = schedules::lock_due(conn, passed).await? else { return Ok(None) };
-    let now = Utc::now();
+    let now = schedules::now(conn).await?;
     // What it says cannot be read by this version: it rests, and says why. Nothing has been written yet.
     let plan = match plan(&schedule, now) {
         Ok(plan) => plan,
@@ -111,24 +111,23 @@ fn times(spec: &Spec, schedule: &ScheduleRow, now: DateTime<Utc>) -> Result<Vec<
 }
 
 async fn fire(conn: &mut Conn, schedule: &ScheduleRow, plan: &Plan) -> Result<usize, SchedulerError> {
-    let mut last_job = schedule.last_job_id;
     let mut fired = None;
     let mut enqueued = 0;
     let mut skipped = 0;
-    for fire_at in &plan.times {
-        if schedule.overlap == Overlap::Skip && lives(conn, last_job).await? {
-            schedules::record_fire(conn, &schedule.name, *fire_at, None).await?;
+    for (place, fire_at) in plan.times.iter().enumerate() {
+        if !schedules::record_fire(conn, &schedule.name, *fire_at).await? {
+            continue;
+        }
+        // Of several times only one could run: the newest, since it sees what the others would have seen.
+        let is_newest = place + 1 == plan.times.len();
+        if schedule.overlap == Overlap::Skip && !(is_newest && !lives(conn, schedule.last_job_id).await?) {
             skipped += 1;
             continue;
         }
-        let job_id = waybill_schema::new_id();
-        if !schedules::record_fire(conn, &schedule.name, *fire_at, Some(job_id)).await? {
-            continue;
-        }
-        enqueue(conn, schedule, job_id).await?;
-        last_job = Some(job_id);
-        fired = Some((*fire_at, job_id));
-        enqueued += 1;
+        let job = enqueue(conn, schedule, *fire_at).await?;
+        schedules::record_job(conn, &schedule.name, *fire_at, job.id(), !job.is_new()).await?;
+        fired = Some((*fire_at, job.id()));
+        enqueued += usize::from(job.is_new());
     }
     schedules::advance(conn, &schedule.name, plan.next, fired).await?;
     let count = |name: &'static str, n: usize| {
@@ -140,9 +139,15 @@ async fn fire(conn: &mut Conn, schedule: &ScheduleRow, plan: &Plan) -> Result<us
 }
 
 /// By the kind's own definition if this version knows it; else, as a newer API wrote it into the row, for a newer worker.
-async fn enqueue(conn: &mut Conn, schedule: &ScheduleRow, job_id: Uuid) -> Result<(), EnqueueError> {
-    let options = Enqueue { id: Some(job_id), ..Enqueue::default() };
-    match list::find(&schedule.kind).filter(|info| info.version == schedule.version) {
+async fn enqueue(
+    conn: &mut Conn,
+    schedule: &ScheduleRow,
+    fire_at: DateTime<Utc>,
+) -> Result<Enqueued, EnqueueError> {
+    let scheduled = Scheduled { schedule: schedule.name.clone(), at: fire_at };
+    let partition_key = (schedule.overlap == Overlap::Queue).then(|| scheduled.partition_key());
+    let options = Enqueue { partition_key, ..Enqueue::default() };
+    let job = match list::find(&schedule.kind).filter(|info| info.version == schedule.version) {
         Some(info) => info.enqueue(conn, schedule.payload.clone(), options).await?,
         None => {
             let job = RawJob {
@@ -152,10 +157,14 @@ async fn enqueue(conn: &mut Conn, schedule: &ScheduleRow, job_id: Uuid) -> Resul
                 max_attempts: schedule.max_attempts,
                 payload: schedule.payload.clone(),
             };
-            enqueue_raw(conn, job, options).await?
+            try_enqueue_raw(conn, job, options).await?
         }
     };
-    Ok(())
+    // One that was there already is for what it was enqueued for.
+    if job.is_new() {
+        scheduled.tell(conn, job.id()).await?;
+    }
+    Ok(job)
 }
 
 async fn lives(conn: &mut Conn, job: Option<Uuid>) -> Result<bool, SchedulerError> {

@@ -3,6 +3,7 @@
 //! Any number of replicas may run. A schedule's row is locked by the one that fires it, and the key of `schedule_fires`
 //! lets each time fire once, so there is no leader to lose.
 
+pub mod board;
 pub mod builtin;
 pub mod fire;
 pub mod gauges;

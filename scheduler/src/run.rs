@@ -2,30 +2,45 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use waybill_schema::Pool;
+use waybill_schema::{Pool, partitions};
 
-use crate::{SchedulerError, builtin, fire, gauges};
+use crate::{SchedulerError, board::Board, builtin, fire, gauges};
 
 /// How often the service's gauges are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the schedules of the code are declared: an older release that starts during a roll-out may have removed what this one
+/// has declared, and whoever stops declaring one gives it up after an hour.
+const DECLARE_EVERY: Duration = Duration::from_mins(5);
 
 /// Runs until `shutdown`. A failing database is waited for, never given up.
 pub async fn run(pool: Pool, tick: Duration, stuck_after: Duration, shutdown: CancellationToken) {
     let firing = every(tick, &shutdown, {
         let pool = pool.clone();
-        let mut declared = false;
+        let mut declared: Option<Instant> = None;
         async move || {
-            if !declared {
-                builtin::declare(&pool).await?;
-                declared = true;
-                info!("schedules declared");
+            if declared.is_none() {
+                // Before anything fires: the job that makes them may not have run for days.
+                let made = partitions::ensure(&mut *pool.get().await?, partitions::AT_START).await;
+                if let Err(error) = made {
+                    warn!(%error, "partitions for today and tomorrow could not be made");
+                }
+            }
+            if declared.is_none_or(|at| at.elapsed() >= DECLARE_EVERY) {
+                builtin::declare(&pool, declared.is_none()).await?;
+                if declared.replace(Instant::now()).is_none() {
+                    info!("schedules declared");
+                }
             }
             fire::due(&pool).await.map(drop)
         }
     });
-    let measuring = every(GAUGES_EVERY, &shutdown, async move || gauges::publish(&pool, stuck_after).await);
+    let mut board = Board::default();
+    let measuring =
+        every(GAUGES_EVERY, &shutdown, async move || gauges::publish(&pool, stuck_after, &mut board).await);
     tokio::join!(firing, measuring);
 }
 

@@ -4,9 +4,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{QueryableByName, sql_types::Text};
 use serde_json::json;
-use waybill_jobs::testing::TestDatabase;
+use waybill_jobs::{
+    JobContext, Outcome, Registry, enqueue,
+    kinds::{Maintain, ReindexProducts},
+    testing::{TestDatabase, drain, run_one},
+};
 use waybill_scheduler::{builtin, fire};
-use waybill_schema::schedules::{Missed, Overlap, ScheduleRow, manage};
+use waybill_schema::schedules::{self, Missed, Overlap, ScheduleRow, manage};
 
 fn schedule(name: &str, spec: &str, next_at: DateTime<Utc>) -> ScheduleRow {
     ScheduleRow {
@@ -199,11 +203,11 @@ async fn paused_ones_rest_and_those_of_the_code_stay_as_operators_left_them() {
         kind: String,
     }
     let db = with(&[ScheduleRow { paused: true, ..schedule("resting", "every 1h", ago(1)) }]).await;
-    builtin::declare(db.pool()).await.unwrap();
+    builtin::declare(db.pool(), true).await.unwrap();
     let declared = db.count("select count(*) as n from schedules where origin = 'code'").await;
     assert!(declared >= 4);
     TestDatabase::execute(&db, "update schedules set paused = true where name = 'maintain'").await;
-    builtin::declare(db.pool()).await.unwrap();
+    builtin::declare(db.pool(), true).await.unwrap();
     assert!(find(&db, "maintain").await.paused);
     let fired = fire::due(db.pool()).await.unwrap();
     assert_eq!(i64::try_from(fired).unwrap(), declared - 1);
@@ -211,4 +215,105 @@ async fn paused_ones_rest_and_those_of_the_code_stay_as_operators_left_them() {
         diesel::sql_query("select kind from jobs order by kind").load(&mut *db.conn().await).await.unwrap();
     assert!(kinds.iter().any(|row| row.kind == "housekeeping.check_invariants"));
     assert!(kinds.iter().all(|row| row.kind != "housekeeping.maintain"));
+}
+
+#[tokio::test]
+async fn of_several_missed_times_the_newest_is_the_one_that_an_overlap_leaves() {
+    let missed = ScheduleRow {
+        missed: Missed::All,
+        missed_limit: 3,
+        overlap: Overlap::Skip,
+        ..schedule("lone", "every 1h", ago(300))
+    };
+    let db = with(&[missed]).await;
+    assert_eq!(fire::due(db.pool()).await.unwrap(), 1);
+    let fires = manage::fires(&mut *db.conn().await, "lone", 5).await.unwrap();
+    let fired: Vec<_> = fires.iter().map(|fire| fire.job_id.is_some()).collect();
+    assert_eq!(fired, [true, false, false], "the newest first");
+    assert_eq!(find(&db, "lone").await.last_at, Some(fires[0].fire_at));
+}
+
+/// A handler that answers with the time that its job is for.
+fn tells_its_time() -> Registry {
+    Registry::new().job(|_: Maintain, context: JobContext| async move {
+        let scheduled = context.scheduled.clone().map(|scheduled| scheduled.schedule);
+        Ok(Outcome::Done(Some(json!([scheduled, context.scheduled_for()]))))
+    })
+}
+
+#[tokio::test]
+async fn times_that_queue_up_run_one_after_the_other_and_know_their_time() {
+    let missed = ScheduleRow {
+        missed: Missed::All,
+        missed_limit: 4,
+        overlap: Overlap::Queue,
+        ..schedule("report", "every 1h", ago(600))
+    };
+    let db = with(&[missed]).await;
+    assert_eq!(fire::due(db.pool()).await.unwrap(), 4);
+    assert_eq!(db.count("select count(distinct partition_key) as n from jobs").await, 1);
+    assert_eq!(db.count("select count(*) as n from jobs where partition_key = 'schedule:report'").await, 4);
+    let ran = drain(db.pool(), &tells_its_time(), "housekeeping").await;
+    assert_eq!(ran.len(), 4);
+    let fires = manage::fires(&mut *db.conn().await, "report", 5).await.unwrap();
+    // In the order in which they ran.
+    for (fire, ran) in fires.iter().rev().zip(&ran) {
+        assert_eq!(fire.job_id, Some(ran.id));
+        let told = fire.result.clone().unwrap();
+        assert_eq!(told[0], "report");
+        assert_eq!(told[1].as_str().unwrap().parse::<DateTime<Utc>>().unwrap(), fire.fire_at);
+    }
+    // A job that nobody scheduled knows of none; one that died keeps its time.
+    let id = enqueue(&*db.conn().await, &Maintain {}).await.unwrap();
+    run_one(db.pool(), &tells_its_time(), id).await;
+    let none = format!("select count(*) as n from job_history where id = '{id}' and result = '[null, null]'");
+    assert_eq!(db.count(&none).await, 1);
+    let kept = "select count(*) as n from job_history where scheduled ->> 'schedule' = 'report'";
+    assert_eq!(db.count(kept).await, 4);
+}
+
+#[tokio::test]
+async fn a_fire_names_the_job_that_does_its_work() {
+    let mut reindex = schedule("reindex", "every 1h", ago(1));
+    reindex.kind = "search.reindex".to_owned();
+    let job = ReindexProducts::default();
+    reindex.payload = serde_json::to_value(&job).unwrap();
+    let db = with(&[reindex]).await;
+    let there = enqueue(&*db.conn().await, &job).await.unwrap();
+    assert_eq!(fire::due(db.pool()).await.unwrap(), 0, "it is enqueued already");
+    let fires = manage::fires(&mut *db.conn().await, "reindex", 5).await.unwrap();
+    assert_eq!((fires[0].job_id, fires[0].existing), (Some(there), true));
+    assert_eq!(fires[0].state.as_deref(), Some("queued"));
+    assert_eq!(find(&db, "reindex").await.last_job_id, Some(there));
+    assert_eq!(db.count("select count(*) as n from jobs where scheduled is null").await, 1);
+}
+
+#[tokio::test]
+async fn while_two_releases_run_the_newer_one_declares() {
+    let db = with(&[]).await;
+    let mut conn = db.conn().await;
+    let old = ScheduleRow { spec: "every 1h".to_owned(), ..schedule("shared", "every 1h", ago(1)) };
+    let new = ScheduleRow { spec: "every 2h".to_owned(), ..old.clone() };
+    let added = schedule("added", "every 1h", ago(1));
+    let old_release = async |conn: &mut waybill_schema::Conn| {
+        schedules::declare(conn, &old, 1, true).await.unwrap();
+        schedules::forget_undeclared(conn, &["shared"]).await.unwrap();
+    };
+    old_release(&mut conn).await;
+    for row in [&new, &added] {
+        schedules::declare(&mut conn, row, 2, true).await.unwrap();
+    }
+    // An old scheduler is started anew meanwhile.
+    old_release(&mut conn).await;
+    assert_eq!(find(&db, "shared").await.spec, "every 2h");
+    assert!(manage::find(&mut conn, "added").await.unwrap().is_some(), "it is not the old one's to forget");
+    // The new release was taken back.
+    db.execute("update schedules set declared_at = now() - interval '61 minutes'").await;
+    old_release(&mut conn).await;
+    assert_eq!(find(&db, "shared").await.spec, "every 1h");
+    assert!(manage::find(&mut conn, "added").await.unwrap().is_none());
+    // One from a release that did not say when gets its hour from now.
+    db.execute("update schedules set declared_at = null, name = 'older'").await;
+    old_release(&mut conn).await;
+    assert!(manage::find(&mut conn, "older").await.unwrap().is_some());
 }

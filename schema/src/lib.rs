@@ -12,6 +12,7 @@ pub mod imports;
 pub mod inventory;
 pub mod mails;
 pub mod orders;
+pub mod partitions;
 pub mod payments;
 pub mod schedules;
 pub mod search;
@@ -29,7 +30,7 @@ macro_rules! job_columns {
     () => {
         "id, kind, version, queue, priority, attempt, max_attempts, snoozes, claim, worker_id, claimed_at, run_at,
          partition_key, correlation_id, causation_id, owner_id, traceparent, payload, progress, created_at, limit_key,
-         flow_id, step, subject_id, compensates, cancel, undo"
+         flow_id, step, subject_id, compensates, cancel, undo, scheduled, unique_key"
     };
 }
 

@@ -83,7 +83,10 @@ diesel::table! {
         compensates -> Bool,
         cancel -> Nullable<Jsonb>,
         undo -> Bool,
+        scheduled -> Nullable<Jsonb>,
         erased_at -> Nullable<Timestamptz>,
+        unique_key -> Nullable<Text>,
+        unique_scope -> Nullable<Text>,
     }
 }
 
@@ -192,6 +195,7 @@ diesel::table! {
         report -> Nullable<Jsonb>,
         created_at -> Timestamptz,
         finished_at -> Nullable<Timestamptz>,
+        for_job -> Nullable<Uuid>,
     }
 }
 
@@ -289,7 +293,10 @@ diesel::table! {
         compensates -> Bool,
         cancel -> Nullable<Jsonb>,
         undo -> Bool,
+        scheduled -> Nullable<Jsonb>,
         erased_at -> Nullable<Timestamptz>,
+        unique_key -> Nullable<Text>,
+        unique_scope -> Nullable<Text>,
     }
 }
 
@@ -346,6 +353,11 @@ diesel::table! {
         unique_key -> Nullable<Text>,
         cancel -> Nullable<Jsonb>,
         undo -> Bool,
+        claim_batch -> Nullable<BigInt>,
+        due -> Bool,
+        running_key -> Nullable<Text>,
+        running_limit_key -> Nullable<Text>,
+        scheduled -> Nullable<Jsonb>,
         losses -> SmallInt,
     }
 }
@@ -619,6 +631,7 @@ diesel::table! {
         job_id -> Nullable<Uuid>,
         fired_at -> Timestamptz,
         manual -> Bool,
+        existing -> Bool,
     }
 }
 
@@ -643,6 +656,8 @@ diesel::table! {
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         problem -> Nullable<Text>,
+        declared_at -> Nullable<Timestamptz>,
+        release -> Nullable<BigInt>,
     }
 }
 
@@ -795,6 +810,9 @@ diesel::table! {
         started_at -> Timestamptz,
         heartbeat_at -> Timestamptz,
         lease_until -> Timestamptz,
+        quiet_at -> Nullable<Timestamptz>,
+        quiet_by -> Nullable<Text>,
+        places -> Jsonb,
         overdue -> Integer,
     }
 }

@@ -32,6 +32,8 @@ pub struct Posted {
     pub timestamp: String,
     /// `webhook-signature`.
     pub signatures: String,
+    /// `traceparent`.
+    pub traceparent: String,
     /// The body as it came.
     pub body: String,
 }
@@ -88,10 +90,11 @@ impl Receiver {
                 let header = |name: &str| request.header(name).unwrap_or_default().to_owned();
                 let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));
                 let signatures = header("webhook-signature");
+                let traceparent = header("traceparent");
                 let body = request.take_body().into_string().await?;
                 let turn = {
                     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                    seen.push(Posted { id, timestamp, signatures, body });
+                    seen.push(Posted { id, timestamp, signatures, traceparent, body });
                     seen.len() - 1
                 };
                 if let Ok(permit) = gated.acquire().await {

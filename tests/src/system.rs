@@ -157,6 +157,17 @@ impl System {
         Ok(())
     }
 
+    /// Ends the scheduler and starts it again with settings of its own.
+    pub async fn restart_scheduler_with(&mut self, settings: &[(&str, &str)]) -> anyhow::Result<()> {
+        ensure!(self.scheduler.stop().await?, "{}", self.scheduler.log());
+        self.started += 1;
+        let mut all = self.settings.clone();
+        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let (logs, number) = (self.folder.path(), self.started);
+        self.scheduler = Process::start("waybill-scheduler", &[], &all, logs, number).await?;
+        Ok(())
+    }
+
     /// The folder of mails, files and logs.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()

@@ -22,7 +22,11 @@ use std::sync::Arc;
 
 use waybill_jobs::{Pipeline, Registry};
 
-use crate::{checkout::CheckoutDeps, housekeeping::HousekeepingDeps, payments::PaymentsDeps};
+use crate::{
+    checkout::CheckoutDeps,
+    housekeeping::{HousekeepingDeps, Stores},
+    payments::PaymentsDeps,
+};
 
 /// Every job this binary can run.
 pub fn registry(services: &Services) -> Result<Registry, StartError> {
@@ -31,8 +35,13 @@ pub fn registry(services: &Services) -> Result<Registry, StartError> {
     let registry = Registry::new();
     let registry =
         checkout::register(registry, &Arc::new(CheckoutDeps::new(&config.checkout, gateways.clone())));
-    let registry =
-        housekeeping::register(registry, &Arc::new(HousekeepingDeps::new(&services.config.housekeeping)));
+    let stores = Stores { files: Some(services.files.clone()), vault: Some(services.vault.clone()) };
+    let registry = housekeeping::register(
+        registry,
+        &Arc::new(HousekeepingDeps::new(&services.config.housekeeping)),
+        stores,
+    );
+    let registry = housekeeping::register_republish(registry, &config.broker);
     let registry = indexing::register(registry, services);
     let registry = notifications::register(registry, services)?;
     let registry = payments::register(registry, &Arc::new(PaymentsDeps { gateways }));

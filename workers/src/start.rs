@@ -10,7 +10,7 @@ use diesel::{
 use diesel_async::RunQueryDsl as _;
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 use waybill_jobs::{
     Pipeline, Registry,
@@ -19,7 +19,7 @@ use waybill_jobs::{
     runtime::{Worker, WorkerConfig},
 };
 use waybill_platform::{Config, ops, service};
-use waybill_schema::{Pool, db};
+use waybill_schema::{Pool, db, partitions};
 use waybill_workers::{Services, pipelines, registry};
 
 /// Runs until `shutdown`.
@@ -37,6 +37,8 @@ pub async fn run(
     )
     .await?;
     let services = Services::new(config, pool.clone())?;
+    // Before the first job ends: nobody may have made any for a long time.
+    make_partitions(&pool).await;
     let config = &services.config;
     let registry = registry(&services)?;
     let all = pipelines(&services);
@@ -76,7 +78,8 @@ pub async fn run(
             ..EventsConfig::default()
         },
     )
-    .with_hints(worker.notifier().hints().clone());
+    .with_notifier(worker.notifier().clone())
+    .with_quiet(worker.quiet());
 
     let readiness = ops::Readiness::new();
     readiness.add("postgres", {
@@ -106,6 +109,19 @@ pub async fn run(
     ended?;
     info!("stopped");
     Ok(())
+}
+
+/// Those of today and tomorrow. That there are none is an alarm and no reason not to work.
+async fn make_partitions(pool: &Pool) {
+    let made = async {
+        let mut conn = pool.get().await.map_err(|error| error.to_string())?;
+        partitions::ensure(&mut conn, partitions::AT_START).await.map_err(|error| error.to_string())
+    };
+    match made.await {
+        Ok(round) if round.busy > 0 => warn!("partitions for today and tomorrow could not be made yet"),
+        Ok(_) => {}
+        Err(error) => warn!(error, "partitions for today and tomorrow could not be made"),
+    }
 }
 
 /// Whether events ride on the broker; the relay says so in the worker's own row.

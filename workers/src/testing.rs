@@ -93,6 +93,7 @@ impl TestDatabase {
             flow_id: None,
             step: None,
             undo: false,
+            scheduled: None,
             logs: waybill_jobs::logs::Logs::default(),
             pool: self.pool().clone(),
             clock: waybill_jobs::Clock::system(),

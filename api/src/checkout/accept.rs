@@ -27,6 +27,7 @@ use crate::{
     auth::secret,
     error::{ApiError, ApiResult, FieldErrors, codes},
     idempotency::Key,
+    middleware::backpressure::Refused,
     orders::{dto::OrderDto, find},
     state::AppState,
 };
@@ -40,8 +41,15 @@ enum Goods {
     Cart(CartRow, Vec<CartLine>),
 }
 
-/// Places the order; or finds the one that this very request, or another checkout of the same cart, has placed.
-pub async fn accept(state: &AppState, buyer: Buyer, draft: Draft, key: Option<Key>) -> ApiResult<OrderDto> {
+/// Places the order; or finds the one that this very request, or another checkout of the same cart, has placed. While new
+/// orders are `refused` it only finds what this very request has placed.
+pub async fn accept(
+    state: &AppState,
+    buyer: Buyer,
+    draft: Draft,
+    key: Option<Key>,
+    refused: Option<&Refused>,
+) -> ApiResult<OrderDto> {
     let owner = match &draft.source {
         Source::Cart { .. } => Some(buyer.cart_owner()?),
         Source::Lines(_) => None,
@@ -49,6 +57,10 @@ pub async fn accept(state: &AppState, buyer: Buyer, draft: Draft, key: Option<Ke
     let mut conn = state.conn().await?;
     let (order, placed) = (*conn)
         .transaction(async |conn: &mut Conn| {
+            if let Some(refused) = refused {
+                let answer = look(conn, key.as_ref()).await?.ok_or_else(|| refused.error())?;
+                return Ok((guest::open(&state.vault, answer.body.unwrap_or_default())?, false));
+            }
             let (answer, offers, own_email) = tokio::try_join!(
                 look(conn, key.as_ref()),
                 offers(conn, &draft.source),

@@ -1,4 +1,4 @@
-use poem::web::Data;
+use poem::{Request, web::Data};
 use poem_openapi::{OpenApi, param::Header};
 
 use super::{accept, buyer::Buyer, dto::CheckoutRequest};
@@ -8,6 +8,7 @@ use crate::{
     error::ApiResult,
     http::Accepted,
     idempotency::{Key, KeyedBody},
+    middleware::backpressure::Refused,
     orders::dto::OrderDto,
     state::AppState,
 };
@@ -35,6 +36,7 @@ impl Checkout {
         &self,
         caller: Caller,
         state: Data<&AppState>,
+        request: &Request,
         /// Your own name for this request, 1 to 255 printable ASCII characters; a UUID serves well.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<Option<String>>,
@@ -43,15 +45,15 @@ impl Checkout {
         cart_token: Header<Option<String>>,
         body: KeyedBody<CheckoutRequest>,
     ) -> ApiResult<Accepted<OrderDto>> {
-        let KeyedBody { value: request, fingerprint } = body;
-        if request.has_agreed_prices() {
+        let KeyedBody { value: wanted, fingerprint } = body;
+        if wanted.has_agreed_prices() {
             caller.require(Scope::AgreedPrices)?;
         }
-        let buyer = Buyer::new(&caller, request.customer_id, cart_token.0)?;
-        let draft = request.parse();
+        let buyer = Buyer::new(&caller, wanted.customer_id, cart_token.0)?;
+        let draft = wanted.parse();
         let scope = buyer.key_scope(&caller, &draft.source, draft.terms.email.as_ref());
         let key = Key::parse(idempotency_key.0.as_deref(), scope, fingerprint)?;
-        let order = accept::accept(&state, buyer, draft, key).await?;
+        let order = accept::accept(&state, buyer, draft, key, Refused::of(request)).await?;
         Ok(Accepted { location: order.location(), body: order })
     }
 }

@@ -27,6 +27,8 @@ pub struct PipelineDto {
     pub dead: i64,
     /// Age of the oldest that it has not handled, in seconds; 0 if there is none.
     pub oldest_seconds: f64,
+    /// Whether these are lower bounds: no more than 50,000 events, jobs and dead letters are looked at.
+    pub at_least: bool,
 }
 
 impl From<PipelineLag> for PipelineDto {
@@ -39,6 +41,7 @@ impl From<PipelineLag> for PipelineDto {
             as_jobs: lag.as_jobs,
             dead: lag.dead,
             oldest_seconds: lag.oldest_seconds,
+            at_least: lag.at_least,
         }
     }
 }

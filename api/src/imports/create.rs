@@ -20,6 +20,7 @@ use crate::{
     auth::Caller,
     error::{ApiError, ApiResult},
     idempotency::{Key, fingerprint},
+    middleware::backpressure::Refused,
     state::AppState,
 };
 
@@ -34,13 +35,23 @@ pub async fn create(
 ) -> ApiResult<ImportDto> {
     let id = new_id();
     let object = format!("imports/{id}.csv");
-    // A key that is none is refused before the file is taken.
-    Key::parse(idempotency_key, String::new(), [0; 32])?;
+    let refused = Refused::of(request);
+    // A key that is none is refused before the file is taken; while uploads are refused, so is one that is not known.
+    let unread = Key::parse(idempotency_key, scope(caller), [0; 32])?;
+    if let Some(refused) = refused {
+        let known = match &unread {
+            Some(key) => key.is_known(&*state.conn().await?).await?,
+            None => false,
+        };
+        if !known {
+            return Err(refused.error());
+        }
+    }
     let received = upload.receive(&state.files, &object, state.config.api.upload_limit_bytes).await?;
     let parts = [received.kind.as_str().as_bytes(), received.filename.as_bytes(), &received.hash];
     let key = Key::parse(idempotency_key, scope(caller), fingerprint(request, parts))?;
 
-    match write(state, caller, id, &received, key.as_ref()).await {
+    match write(state, caller, id, &received, key.as_ref(), refused).await {
         Ok((import, true)) => {
             state.notifier.hint(RunImport::QUEUE);
             Ok(import)
@@ -63,6 +74,7 @@ async fn write(
     id: Uuid,
     received: &Received,
     key: Option<&Key>,
+    refused: Option<&Refused>,
 ) -> ApiResult<(ImportDto, bool)> {
     let mut conn = state.conn().await?;
     (*conn)
@@ -73,6 +85,9 @@ async fn write(
                 let import =
                     ImportDto::parse_from_json(body).map_err(|e| ApiError::internal(e.into_message()))?;
                 return Ok((import, false));
+            }
+            if let Some(refused) = refused {
+                return Err(refused.error());
             }
             let new = NewImport {
                 id,

@@ -1,7 +1,6 @@
 //! Every job, for operators.
 
 use chrono::{DateTime, Utc};
-use diesel_async::AsyncConnection;
 use poem::web::Data;
 use poem_openapi::{
     Object, OpenApi,
@@ -10,26 +9,22 @@ use poem_openapi::{
 };
 use serde_json::json;
 use uuid::Uuid;
-use waybill_jobs::{
-    cancel::{self, Cancelled},
-    status,
-};
-use waybill_schema::system::{
-    actions,
-    jobs::{self, Filter, Found},
-};
+use waybill_jobs::status;
+use waybill_schema::system::jobs::{self, Filter, waits};
 
 use super::{
     accepted,
-    bulk::{self, BulkResult, Order},
-    dto::{JobDetail, JobDto, JobState, JobSummary},
-    operate::{self, Action},
+    bulk::{self, Batch, BulkResult, Order},
+    detail::JobDetail,
+    dto::{JobDto, JobState, JobSummary},
+    operate::{Action, Wish},
+    single::{self, unknown},
 };
 use crate::{
     app::Tag,
     auth::{Allowed, SystemRead, SystemWrite},
-    error::{ApiError, ApiResult, codes},
-    http::{Accepted, Body, Page, PageRequest},
+    error::{ApiError, ApiResult},
+    http::{Accepted, Body, Cursor, Page, PageRequest},
     state::AppState,
 };
 
@@ -70,8 +65,15 @@ pub struct JobBulk {
     pub filter: JobFilter,
     /// Jobs at most, 1 to 10,000; 1,000 by default. The newest are taken first.
     pub limit: Option<i64>,
+    /// `next_cursor` of the change before: goes on behind what that has looked at.
+    pub cursor: Option<String>,
     /// Only count; `false` by default.
     pub dry_run: Option<bool>,
+    /// Why, for the history of jobs that are cancelled; no personal data.
+    #[oai(validator(max_length = 500))]
+    pub reason: Option<String>,
+    /// Retries a job also beside another that has its unique slot; `false` by default.
+    pub force: Option<bool>,
 }
 
 /// Why.
@@ -144,28 +146,34 @@ impl AdminJobs {
         let mut conn = state.conn().await?;
         let job = status::find(&mut conn, id.0).await?.ok_or_else(unknown)?;
         let inside = jobs::inside(&mut conn, id.0).await?.ok_or_else(unknown)?;
-        Ok(Json(JobDetail::new(job, inside)?))
+        let waits_for = waits::waits_for(&mut conn, id.0).await?;
+        Ok(Json(JobDetail::new(job, inside, waits_for)?))
     }
 
     /// Retry a job
     ///
     /// A dead one is queued again under its id, with all its attempts; one that waits for its time is made due; one that is
-    /// done, cancelled or discarded is enqueued once more as a new job, at `Location`. 409 for one that is queued or runs.
+    /// done, cancelled or discarded is enqueued once more as a new job, at `Location`. 409 for one that is queued or runs, for a dead
+    /// step of a workflow that is over or turns back (`flow_id`), and where another job has its unique slot (`holder`).
     #[oai(path = "/:id/retry", method = "post", operation_id = "retryJob")]
     async fn retry(
         &self,
         caller: Allowed<SystemWrite>,
         state: Data<&AppState>,
         id: Path<Uuid>,
+        /// Also beside another job that has its unique slot.
+        force: Query<Option<bool>>,
     ) -> ApiResult<Accepted<JobDto>> {
-        let touched = change(&state, Action::Retry, id.0, &caller.0.actor()).await?;
+        let (actor, force) = (caller.0.actor(), force.0.unwrap_or(false));
+        let wish = Wish { action: Action::Retry, actor: &actor, reason: "", force };
+        let touched = single::change(&state, id.0, wish).await?;
         accepted(&mut *state.conn().await?, touched).await
     }
 
     /// Cancel a job
     ///
     /// One that waits is over at once; one that runs is asked to end, and compensates if its kind can: follow it at `Location`.
-    /// 409 for one that is over.
+    /// 409 for one that is over, that undoes a workflow's step, or whose order is under way: that goes on without it.
     #[oai(path = "/:id/cancel", method = "post", operation_id = "cancelJob")]
     async fn cancel(
         &self,
@@ -175,7 +183,7 @@ impl AdminJobs {
         body: Body<CancelBody>,
     ) -> ApiResult<Accepted<JobDto>> {
         let reason = body.0.reason.unwrap_or_default();
-        cancel_one(&state, id.0, &caller.0.actor(), &reason, "job.cancel").await?;
+        single::cancel(&state, id.0, &caller.0.actor(), &reason).await?;
         accepted(&mut *state.conn().await?, id.0).await
     }
 
@@ -190,13 +198,16 @@ impl AdminJobs {
         state: Data<&AppState>,
         id: Path<Uuid>,
     ) -> ApiResult<Accepted<JobDto>> {
-        let touched = change(&state, Action::Discard, id.0, &caller.0.actor()).await?;
+        let actor = caller.0.actor();
+        let wish = Wish { action: Action::Discard, actor: &actor, reason: "", force: false };
+        let touched = single::change(&state, id.0, wish).await?;
         accepted(&mut *state.conn().await?, touched).await
     }
 
     /// Change many jobs
     ///
-    /// Those that a filter finds, the newest first, up to a limit; `dry_run` only counts them.
+    /// Those that a filter finds, the newest first, up to a limit; `dry_run` only counts them. What is left alone, and why, is in
+    /// `skipped`. A change is made in pieces of 500: if one fails, `changed` of the problem says how many were changed before.
     #[oai(path = "/bulk", method = "post", operation_id = "changeJobs")]
     async fn bulk(
         &self,
@@ -204,8 +215,9 @@ impl AdminJobs {
         state: Data<&AppState>,
         body: Body<JobBulk>,
     ) -> ApiResult<Json<BulkResult>> {
-        let JobBulk { action, filter, limit, dry_run } = body.0;
+        let JobBulk { action, filter, limit, cursor, dry_run, reason, force } = body.0;
         let limit = bulk::limit(limit)?;
+        let after = cursor.as_deref().map(Cursor::decode).transpose()?;
         let states: Vec<String> = filter.states.iter().map(|state| state.name().to_owned()).collect();
         let by = json!({ "states": states, "kind": filter.kind, "queue": filter.queue, "error": filter.error,
                              "correlation_id": filter.correlation_id, "owner_id": filter.owner_id,
@@ -221,68 +233,13 @@ impl AdminJobs {
             until: filter.until,
         };
         let mut conn = state.conn().await?;
-        let found = jobs::find_ids(&mut conn, &filter, limit + 1).await?;
+        let found = jobs::find_ids(&mut conn, &filter, after, limit + 1).await?;
+        let batch = Batch::new(found, limit, |found| Cursor::encode(&found.id), |found| found);
         let (dry_run, actor) = (dry_run.unwrap_or(false), caller.0.actor());
-        let order = Order { action, limit, dry_run, actor: &actor, by };
-        Ok(Json(bulk::run(&state, &mut conn, found, order).await?))
+        let (reason, force) = (reason.unwrap_or_else(|| "in bulk".to_owned()), force.unwrap_or(false));
+        let wish = Wish { action, actor: &actor, reason: &reason, force };
+        Ok(Json(bulk::run(&state, &mut conn, batch, &Order { wish, dry_run, by }).await?))
     }
-}
-
-/// Does `action` to one job, or says why it cannot be done; answers with the id to look at.
-async fn change(state: &AppState, action: Action, id: Uuid, actor: &str) -> ApiResult<Uuid> {
-    let mut conn = state.conn().await?;
-    let done = (*conn)
-        .transaction(async |conn| {
-            let job = status::find(conn, id).await?.ok_or_else(unknown)?;
-            let found = [Found { id, state: job.state.clone() }];
-            let done = operate::apply(conn, action, &found, actor, "").await?;
-            if done.changed == 0 {
-                return Err(not_now(action, &job.state));
-            }
-            let fresh = done.touched.first().map(|touched| touched.id).filter(|fresh| *fresh != id);
-            let detail = json!({ "kind": job.kind, "state": job.state, "new_job_id": fresh });
-            actions::record(conn, actor, action.name(), &id.to_string(), &detail).await?;
-            Ok(done)
-        })
-        .await?;
-    if action == Action::Retry {
-        bulk::hint(state, &done.touched);
-    }
-    Ok(done.touched.first().map_or(id, |touched| touched.id))
-}
-
-fn not_now(action: Action, state: &str) -> ApiError {
-    let detail = match (action, state) {
-        (Action::Retry, "dead") => "the job's arguments were erased".to_owned(),
-        (Action::Retry, _) => format!("the job is {state}: it will run, or runs"),
-        (_, "running") => "the job runs: cancel it".to_owned(),
-        _ => format!("the job is {state}"),
-    };
-    ApiError::conflict(codes::ILLEGAL_MOVE, detail).with("state", state)
-}
-
-/// Cancels one job, for whoever may, and records it as `action`.
-pub(super) async fn cancel_one(
-    state: &AppState,
-    id: Uuid,
-    actor: &str,
-    reason: &str,
-    action: &str,
-) -> ApiResult<()> {
-    let mut conn = state.conn().await?;
-    (*conn)
-        .transaction(async |conn| match cancel::cancel(conn, id, actor, reason).await? {
-            Cancelled::Unknown => Err(unknown()),
-            Cancelled::NotLive(over) => {
-                Err(ApiError::conflict(codes::ILLEGAL_MOVE, format!("the job is {over}")).with("state", over))
-            }
-            became @ (Cancelled::Done | Cancelled::Undoing | Cancelled::Asked) => {
-                let detail = json!({ "reason": reason, "became": became });
-                actions::record(conn, actor, action, &id.to_string(), &detail).await?;
-                Ok(())
-            }
-        })
-        .await
 }
 
 fn states_of(given: Option<&str>) -> ApiResult<Vec<String>> {
@@ -296,8 +253,4 @@ fn states_of(given: Option<&str>) -> ApiResult<Vec<String>> {
             }
         })
         .collect()
-}
-
-fn unknown() -> ApiError {
-    ApiError::not_found("job")
 }

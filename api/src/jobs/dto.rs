@@ -5,8 +5,8 @@ use poem_openapi::{Enum, Object, types::ParseFromJSON};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
-use waybill_jobs::{logs::LogLine, seal, status::JobView};
-use waybill_schema::system::jobs::{Inside, JobRow};
+use waybill_jobs::{logs::LogLine, status::JobView};
+use waybill_schema::system::jobs::JobRow;
 
 use crate::error::{ApiError, ApiResult};
 
@@ -62,7 +62,8 @@ pub struct JobFailure {
     /// Which attempt, from 1.
     #[serde(default)]
     pub attempt: i16,
-    /// How it ended: `failed`, `timed_out`, `retry`, `snoozed`, `lost`, ...
+    /// How it ended: `failed`, `timed_out`, `panicked`, `retry`, `snoozed`, `interrupted`, `worker_lost`, `cancelled` or
+    /// `discarded`.
     #[serde(default)]
     pub outcome: String,
     /// Why. Administrators only.
@@ -110,6 +111,14 @@ pub struct JobDto {
     pub failures: Vec<JobFailure>,
     /// The order, import, ... it belongs to.
     pub correlation_id: Option<Uuid>,
+    /// Whether somebody asked for its end. One that runs goes on until it hears of it; whatever ends its run then, it is
+    /// cancelled, or undone first.
+    pub cancel_asked: bool,
+    /// Whether it is its compensation that waits or runs.
+    pub undo: bool,
+    /// What holds it back, if a claim has met it in vain: `partition` (others of its key are in front), `key` (its key is at its
+    /// limit), `kind:...` (paused), `needs:...` (down).
+    pub held_by: Option<String>,
 }
 
 /// A line that a job's handler wrote for its owner.
@@ -199,58 +208,6 @@ impl From<JobRow> for JobSummary {
     }
 }
 
-/// A job with everything that is known of it.
-#[derive(Debug, Object)]
-pub struct JobDetail {
-    /// As its owner sees it, with the texts of errors.
-    #[oai(flatten)]
-    pub job: JobDto,
-    /// Its arguments; those of a kind that seals them are sealed here too.
-    pub arguments: Value,
-    /// Smaller runs first.
-    pub priority: i16,
-    /// Times it was snoozed.
-    pub snoozes: i32,
-    /// Who runs it, or ran it last.
-    pub worker_id: Option<Uuid>,
-    /// What enqueued it.
-    pub causation_id: Option<Uuid>,
-    /// The user who may read it.
-    pub owner_id: Option<Uuid>,
-    /// Jobs of one such key run one at a time.
-    pub partition_key: Option<String>,
-    /// What limits per key count by.
-    pub limit_key: Option<String>,
-    /// The batch or workflow it is part of.
-    pub flow_id: Option<Uuid>,
-    /// Its name there.
-    pub step: Option<String>,
-    /// W3C trace context of who enqueued it.
-    pub traceparent: Option<String>,
-}
-
-impl JobDetail {
-    /// As the database has it.
-    pub fn new(row: JobView, inside: Inside) -> ApiResult<Self> {
-        let (priority, snoozes, worker_id) = (row.priority, row.snoozes, row.worker_id);
-        let (causation_id, owner_id) = (row.causation_id, row.owner_id);
-        Ok(Self {
-            job: JobDto::new(row, true)?,
-            arguments: seal::shown(&inside.payload),
-            priority,
-            snoozes,
-            worker_id,
-            causation_id,
-            owner_id,
-            partition_key: inside.partition_key,
-            limit_key: inside.limit_key,
-            flow_id: inside.flow_id,
-            step: inside.step,
-            traceparent: inside.traceparent,
-        })
-    }
-}
-
 /// How the attempts of a job failed. Entries of a shape that another version wrote are left out.
 pub fn failures(failures: Value) -> Vec<JobFailure> {
     match failures {
@@ -264,7 +221,7 @@ pub fn failures(failures: Value) -> Vec<JobFailure> {
 impl JobDto {
     /// As the database has it; the texts of errors only for those who run the shop.
     pub fn new(view: JobView, with_internals: bool) -> ApiResult<Self> {
-        let JobView { job: row, progress, result, failures: attempts, .. } = view;
+        let JobView { job: row, progress, result, failures: attempts, cancel_asked, undo, hold, .. } = view;
         let state = JobState::parse_from_json(Some(Value::String(row.state)))
             .map_err(|e| ApiError::internal(e.into_message()))?;
         let mut failures = failures(attempts);
@@ -289,6 +246,9 @@ impl JobDto {
             reason: row.reason.filter(|_| with_internals),
             failures,
             correlation_id: row.correlation_id,
+            cancel_asked,
+            undo,
+            held_by: hold,
         })
     }
 }

@@ -3,9 +3,11 @@
 mod accepted;
 pub mod admin;
 pub mod bulk;
+pub mod detail;
 pub mod dto;
 pub mod operate;
 pub mod routes;
+pub mod single;
 pub mod watch;
 
 pub use self::accepted::accepted;

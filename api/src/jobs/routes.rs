@@ -12,8 +12,8 @@ use waybill_jobs::{
 };
 
 use super::{
-    admin,
     dto::{JobDto, LogLineDto},
+    single,
     watch::{self, Jobs as WatchedJobs},
 };
 use crate::{
@@ -41,21 +41,25 @@ impl Jobs {
 
     /// A job's moves, as they happen
     ///
-    /// Server-sent events: `event: job`, `data:` the job. Begins with the job as it is, goes on with every change of state,
-    /// attempt and progress, and ends when it is done, cancelled, discarded or dead. A comment comes every 15 seconds. 503
-    /// when the process has too many open streams: poll instead.
+    /// Server-sent events: `event: job`, `data:` the job, and `event: log`, `data:` a line of its log. Begins with the lines that the
+    /// client has not seen and the job as it is, goes on with every line and every change of state, attempt and progress, and ends
+    /// when it is done, cancelled, discarded or dead. A comment comes every 15 seconds. 503 when the process has too many open
+    /// streams: poll instead.
     #[oai(path = "/:id/events", method = "get", operation_id = "streamJob")]
     async fn events(
         &self,
         caller: Caller,
         state: Data<&AppState>,
         id: Path<Uuid>,
-        /// Browsers send it when they connect again: one that has seen the end gets 204.
+        /// Browsers send it when they connect again: the lines go on behind the last one seen, and one that has seen the end gets
+        /// 204.
         #[oai(name = "Last-Event-ID")]
         last_event_id: Header<Option<String>>,
     ) -> ApiResult<Events<WatchedJobs>> {
         let (job, everything) = readable(&state, &caller, id.0).await?;
-        watch::events(&state.job_hub, job, last_event_id.0.as_deref(), everything)
+        let mut conn = state.conn().await?;
+        let last = last_event_id.0.as_deref();
+        watch::events(&state.job_hub, &state.pool, &mut conn, job, last, everything).await
     }
 
     /// What a job has logged
@@ -103,7 +107,7 @@ impl Jobs {
             )));
         }
         let actor = if own { "owner".to_owned() } else { caller.actor() };
-        admin::cancel_one(&state, id.0, &actor, "", "job.cancel").await?;
+        single::cancel(&state, id.0, &actor, "").await?;
         let (job, everything) = readable(&state, &caller, id.0).await?;
         Ok(Accepted { location: format!("/v1/jobs/{}", id.0), body: JobDto::new(job, everything)? })
     }

@@ -1,8 +1,9 @@
 //! Orders as they are watched.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, future::ready, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use poem_openapi::types::ToJSON;
 use uuid::Uuid;
 use waybill_schema::{Conn, orders::read};
@@ -96,9 +97,8 @@ pub fn events(hub: &OrderHub, order: &OrderDto, last_seen: Option<i64>) -> ApiRe
     }
     let watcher = if settled { None } else { Some(hub.watch(order.id, Some(order.version))?) };
     let first = (!seen).then(|| frame(order));
-    Ok(Events::Open(Opened {
-        first,
-        watcher,
-        frame: Box::new(|snapshot: &Snapshot| Some(snapshot.frame.clone())),
-    }))
+    let frame = |snapshot: Arc<Snapshot>| -> BoxFuture<'static, Option<Bytes>> {
+        Box::pin(ready(Some(snapshot.frame.clone())))
+    };
+    Ok(Events::Open(Opened { first, watcher, frame: Box::new(frame) }))
 }

@@ -1,10 +1,10 @@
 //! Changes of schedules, each in one transaction with the record of who made it.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use diesel_async::AsyncConnection;
 use serde_json::json;
 use uuid::Uuid;
-use waybill_jobs::{Enqueue, kinds::list};
+use waybill_jobs::{Enqueue, Scheduled, kinds::list};
 use waybill_schema::{
     Conn,
     schedules::{
@@ -17,8 +17,8 @@ use waybill_schema::{
 use super::dto::{Missed, ScheduleBody};
 use crate::error::{ApiError, ApiResult, FieldError, codes};
 
-/// Reads a schedule as a client wants it, with every fault at once.
-pub fn parse(name: &str, body: ScheduleBody) -> ApiResult<ScheduleRow> {
+/// Reads a schedule as a client wants it, with every fault at once; its first time comes after `now`.
+pub fn parse(name: &str, body: ScheduleBody, now: DateTime<Utc>) -> ApiResult<ScheduleRow> {
     let mut faults = Vec::new();
     let mut fault = |field: &str, message: String| {
         faults.push(FieldError { field: field.to_owned(), code: "invalid", message });
@@ -29,13 +29,16 @@ pub fn parse(name: &str, body: ScheduleBody) -> ApiResult<ScheduleRow> {
     }
     let time_zone = body.time_zone.unwrap_or_else(|| "UTC".to_owned());
     let mut next_at = None;
-    match Spec::parse(&body.spec, &time_zone).and_then(|spec| spec.next(Utc::now())) {
+    match Spec::parse(&body.spec, &time_zone).and_then(|spec| spec.next(now)) {
         Ok(Some(next)) => next_at = Some(next),
         Ok(None) => fault("spec", "that time is past".to_owned()),
         Err(error @ SpecError::TimeZone(_)) => fault("time_zone", error.to_string()),
         Err(error) => fault("spec", error.to_string()),
     }
     let missed: Missed = body.missed.unwrap_or(Missed::Once);
+    if missed == Missed::All && body.missed_limit.is_none() {
+        fault("missed_limit", "under `all`, say how many missed times may fire at most".to_owned());
+    }
     let mut payload = body.arguments.unwrap_or_else(|| json!({}));
     let kind = list::find(&body.kind);
     match kind.map(|kind| kind.check(&payload)) {
@@ -80,11 +83,11 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(|c| allowed(c) || matches!(c, '.' | '-' | '_'))
 }
 
-/// Makes the schedule or replaces it; says whether it is new.
-pub async fn put(conn: &mut Conn, actor: &str, row: &ScheduleRow) -> ApiResult<bool> {
+/// Makes the schedule or replaces it, which wakes it or puts it to rest only if `paused` says so; answers whether it is new.
+pub async fn put(conn: &mut Conn, actor: &str, row: &ScheduleRow, paused: Option<bool>) -> ApiResult<bool> {
     conn.transaction(async |conn| {
         let fresh = manage::create(conn, row).await?;
-        if !fresh && !manage::replace(conn, row).await? {
+        if !fresh && !manage::replace(conn, row, paused).await? {
             return Err(of_code(&row.name));
         }
         let action = if fresh { "schedule.create" } else { "schedule.replace" };
@@ -119,7 +122,7 @@ pub async fn set_paused(conn: &mut Conn, actor: &str, name: &str, paused: bool) 
             let spec = Spec::parse(&row.spec, &row.time_zone).map_err(|e| {
                 ApiError::conflict(codes::CONFLICT, format!("the schedule cannot be read: {e}"))
             })?;
-            spec.next(Utc::now()).map_err(ApiError::internal)?
+            spec.next(schedules::now(conn).await?).map_err(ApiError::internal)?
         };
         manage::set_paused(conn, name, paused, next_at).await?;
         let action = if paused { "schedule.pause" } else { "schedule.resume" };
@@ -129,7 +132,8 @@ pub async fn set_paused(conn: &mut Conn, actor: &str, name: &str, paused: bool) 
     .await
 }
 
-/// Enqueues the schedule's job now, beside its times; answers with the job's id and queue.
+/// Enqueues the schedule's job now, beside its times; answers with the job's id and queue. The job is the one that is there
+/// already, if its kind allows no other.
 pub async fn run(conn: &mut Conn, actor: &str, name: &str, force: bool) -> ApiResult<(Uuid, String)> {
     conn.transaction(async |conn| {
         let row = manage::lock(conn, name).await?.ok_or_else(unknown)?;
@@ -144,11 +148,16 @@ pub async fn run(conn: &mut Conn, actor: &str, name: &str, force: bool) -> ApiRe
         let kind = list::find(&row.kind).filter(|kind| kind.version == row.version).ok_or_else(|| {
             ApiError::conflict(codes::CONFLICT, "this version of the API does not know the schedule's kind")
         })?;
-        let id = waybill_schema::new_id();
-        kind.enqueue(conn, row.payload, Enqueue { id: Some(id), ..Enqueue::default() }).await?;
-        manage::record_manual(conn, name, id).await?;
-        actions::record(conn, actor, "schedule.run", name, &json!({ "job_id": id, "force": force })).await?;
-        Ok((id, row.queue))
+        let mut scheduled = Scheduled { schedule: row.name, at: schedules::now(conn).await? };
+        let partition_key = (row.overlap == Overlap::Queue).then(|| scheduled.partition_key());
+        let job = kind.enqueue(conn, row.payload, Enqueue { partition_key, ..Enqueue::default() }).await?;
+        scheduled.at = manage::record_manual(conn, name, job.id(), !job.is_new()).await?;
+        if job.is_new() {
+            scheduled.tell(conn, job.id()).await?;
+        }
+        let detail = json!({ "job_id": job.id(), "existing": !job.is_new(), "force": force });
+        actions::record(conn, actor, "schedule.run", name, &detail).await?;
+        Ok((job.id(), row.queue))
     })
     .await
 }

@@ -14,7 +14,7 @@ pub enum Missed {
     Skip,
     /// They fire once together, for the newest.
     Once,
-    /// Each fires, the newest `missed_limit` of them.
+    /// Each fires, the newest `missed_limit` of them, which must be given; under overlap `skip` only the newest one can.
     All,
 }
 
@@ -26,6 +26,8 @@ pub enum Overlap {
     Skip,
     /// Both jobs run.
     Allow,
+    /// Both jobs run, one after the other in the order of their times; a kind whose jobs keep an order of their own keeps that.
+    Queue,
 }
 
 /// A schedule as it is to be.
@@ -41,12 +43,12 @@ pub struct ScheduleBody {
     pub time_zone: Option<String>,
     /// Missed times: `once` by default.
     pub missed: Option<Missed>,
-    /// Missed times that fire at most under `all`, 1 to 1000; 1 by default.
+    /// Missed times that fire at most under `all`, 1 to 1000.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
     pub missed_limit: Option<i32>,
     /// Overlaps: `skip` by default.
     pub overlap: Option<Overlap>,
-    /// Whether it rests to begin with; `false` by default.
+    /// Whether it rests; by default a new one does not, and one that is replaced stays as it was.
     pub paused: Option<bool>,
     /// What to run, one of `/v1/admin/system/kinds`.
     pub kind: String,
@@ -102,6 +104,8 @@ pub struct RunDto {
     pub manual: bool,
     /// Its job; none if it was left out because the one before still lived.
     pub job_id: Option<Uuid>,
+    /// Whether that job was there already, so that none was enqueued: of its kind there may be only one.
+    pub existing: bool,
     /// Where the job is; none if there was none, or it is past retention.
     pub state: Option<String>,
     /// When the job was over.
@@ -156,6 +160,7 @@ impl From<Overlap> for schedules::Overlap {
         match overlap {
             Overlap::Skip => Self::Skip,
             Overlap::Allow => Self::Allow,
+            Overlap::Queue => Self::Queue,
         }
     }
 }
@@ -165,6 +170,7 @@ impl From<schedules::Overlap> for Overlap {
         match overlap {
             schedules::Overlap::Skip => Self::Skip,
             schedules::Overlap::Allow => Self::Allow,
+            schedules::Overlap::Queue => Self::Queue,
         }
     }
 }
@@ -198,6 +204,7 @@ impl From<FireRow> for RunDto {
             fired_at: row.fired_at,
             manual: row.manual,
             job_id: row.job_id,
+            existing: row.existing,
             state: row.state,
             finished_at: row.finished_at,
             result: row.result,

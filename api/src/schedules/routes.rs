@@ -1,4 +1,3 @@
-use chrono::Utc;
 use poem::web::Data;
 use poem_openapi::{
     OpenApi,
@@ -52,12 +51,13 @@ impl Schedules {
     ) -> ApiResult<Json<ScheduleDetail>> {
         let mut conn = state.conn().await?;
         let row = manage::find(&mut conn, &name.0).await?.ok_or_else(change::unknown)?;
+        let now = schedules::now(&mut conn).await?;
         let next_runs = match row.next_at.filter(|_| !row.paused) {
             // What is due counts: it has not fired yet.
             Some(next) => match Spec::parse(&row.spec, &row.time_zone) {
                 Ok(spec) => {
                     let mut times = vec![next];
-                    times.extend(spec.upcoming(next.max(Utc::now()), NEXT_RUNS - 1).unwrap_or_default());
+                    times.extend(spec.upcoming(next.max(now), NEXT_RUNS - 1).unwrap_or_default());
                     times
                 }
                 Err(_) => Vec::new(),
@@ -71,7 +71,8 @@ impl Schedules {
 
     /// Make or replace a schedule
     ///
-    /// Under a name of your choice; whole, so what is left out gets its default. Its times count from now. A single time
+    /// Under a name of your choice; whole, so what is left out gets its default, but for `paused`: one that rests goes on
+    /// resting unless that is `false`. Its times count from now. A single time
     /// (`at`) rests after it has fired, and is removed when its run leaves the history. 409 for a schedule of the program.
     #[oai(path = "/:name", method = "put", operation_id = "putSchedule")]
     async fn put(
@@ -81,9 +82,10 @@ impl Schedules {
         name: Path<String>,
         body: Body<ScheduleBody>,
     ) -> ApiResult<Reply<ScheduleDto>> {
-        let row = change::parse(&name.0, body.0)?;
         let mut conn = state.conn().await?;
-        let fresh = change::put(&mut conn, &caller.0.actor(), &row).await?;
+        let paused = body.0.paused;
+        let row = change::parse(&name.0, body.0, schedules::now(&mut conn).await?)?;
+        let fresh = change::put(&mut conn, &caller.0.actor(), &row, paused).await?;
         let dto = ScheduleDto::from(manage::find(&mut conn, &name.0).await?.ok_or_else(change::unknown)?);
         Ok(if fresh {
             Reply::Created(Created { location: format!("/v1/admin/schedules/{}", dto.name), body: dto })
@@ -137,7 +139,7 @@ impl Schedules {
     /// Run a schedule's job now
     ///
     /// Beside its times, which stay as they are; also while it rests. 409 while its last job lives, unless it allows overlaps
-    /// or `force` is true.
+    /// or `force` is true. Where only one job of its kind may be there, the answer is the one that is.
     #[oai(path = "/:name/run", method = "post", operation_id = "runSchedule")]
     async fn run(
         &self,

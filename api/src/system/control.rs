@@ -1,24 +1,22 @@
 //! What operators change while everything runs. Each change is a row that every claim reads, so it counts for all workers at
 //! once, and is recorded in the transaction that makes it.
 
-use std::time::Duration;
-
 use diesel_async::AsyncConnection;
 use poem::web::Data;
 use poem_openapi::{OpenApi, param::Path, payload::Json};
 use serde_json::{Value, json};
-use waybill_jobs::{kinds::list, queues};
+use waybill_jobs::queues;
 use waybill_schema::{
     Conn,
     system::{
         actions,
         controls::{self, Limits},
-        outages, workers,
+        workers,
     },
 };
 
 use super::{
-    control_dto::{ConcurrencyBody, DependencyDto, DownBody, KindDto, ReasonBody},
+    control_dto::{ConcurrencyBody, KindDto, ReasonBody},
     queue_dto::{LimitsDto, QueueDto},
     routes,
 };
@@ -105,7 +103,11 @@ impl Control {
 
     /// Set how many jobs of a queue a worker runs at a time
     ///
-    /// In one worker, or in each. Workers follow within about a second; with less, what runs goes on to its end.
+    /// In one worker, or in each. Workers follow within about a second; with less, what runs goes on to its end. `places` of
+    /// `getWorkers` shows what each was started with and has now.
+    ///
+    /// 404 for a queue or a worker that there is not; 422 for a worker that does not run the queue's jobs, and for the queue
+    /// of a pipeline, which takes batches one after the other.
     #[oai(path = "/queues/:queue/concurrency", method = "put", operation_id = "setQueueConcurrency")]
     async fn concurrency(
         &self,
@@ -114,6 +116,20 @@ impl Control {
         queue: Path<String>,
         body: Body<ConcurrencyBody>,
     ) -> ApiResult<Json<QueueDto>> {
+        if queue.0.starts_with("events.") {
+            let detail = "a pipeline takes its events in batches, one after the other: it has no places";
+            return Err(ApiError::field("queue", "invalid", detail));
+        }
+        if let Some(id) = body.0.worker_id {
+            match workers::serves(&mut *state.conn().await?, id, &queue.0).await? {
+                Some(true) => {}
+                Some(false) => {
+                    let detail = format!("runs no jobs of {}", queue.0);
+                    return Err(ApiError::field("worker_id", "invalid", detail));
+                }
+                None => return Err(ApiError::not_found("worker")),
+            }
+        }
         change_queue(&state, &caller.0, &queue.0, Change::Concurrency(body.0)).await
     }
 
@@ -146,59 +162,15 @@ impl Control {
         }
         Ok(answer)
     }
-
-    /// Say that something outside is down
-    ///
-    /// Jobs that need it wait and spend no attempts; after the time one of them may try. For what an operator knows beforehand,
-    /// such as a provider's maintenance. Workers find out by themselves what does not answer: `gateway.<name>`, `mail_server`.
-    #[oai(path = "/dependencies/:name/down", method = "post", operation_id = "dependencyDown")]
-    async fn down(
-        &self,
-        caller: Allowed<SystemWrite>,
-        state: Data<&AppState>,
-        name: Path<String>,
-        body: Body<DownBody>,
-    ) -> ApiResult<Json<DependencyDto>> {
-        if name.0.is_empty() || name.0.len() > 100 {
-            return Err(ApiError::field("name", "invalid", "1 to 100 characters"));
-        }
-        let rest = Duration::from_secs(body.0.for_seconds.unwrap_or(60).into());
-        let reason = body.0.reason.unwrap_or_default();
-        let detail = json!({ "for_seconds": rest.as_secs(), "reason": reason });
-        let mut conn = state.conn().await?;
-        (*conn)
-            .transaction(async |conn: &mut Conn| {
-                controls::dependency_down(conn, &name.0, rest, &reason).await?;
-                record(conn, &caller.0, "dependency.down", &name.0, &detail).await
-            })
-            .await?;
-        dependency(&mut conn, &name.0).await
-    }
-
-    /// Say that something outside is up again
-    ///
-    /// All that waited for it goes on. Should it not answer, it is down again after a few failures.
-    #[oai(path = "/dependencies/:name/up", method = "post", operation_id = "dependencyUp")]
-    async fn up(
-        &self,
-        caller: Allowed<SystemWrite>,
-        state: Data<&AppState>,
-        name: Path<String>,
-    ) -> ApiResult<Json<DependencyDto>> {
-        let mut conn = state.conn().await?;
-        (*conn)
-            .transaction(async |conn: &mut Conn| {
-                if controls::dependency_up(conn, &name.0).await? {
-                    record(conn, &caller.0, "dependency.up", &name.0, &json!({})).await?;
-                }
-                Ok::<_, ApiError>(())
-            })
-            .await?;
-        dependency(&mut conn, &name.0).await
-    }
 }
 
-async fn record(conn: &mut Conn, by: &Caller, action: &str, target: &str, detail: &Value) -> ApiResult<()> {
+pub(super) async fn record(
+    conn: &mut Conn,
+    by: &Caller,
+    action: &str,
+    target: &str,
+    detail: &Value,
+) -> ApiResult<()> {
     Ok(actions::record(conn, &by.actor(), action, target, detail).await?)
 }
 
@@ -226,7 +198,10 @@ async fn change_queue(
                     (true, "queue.limits", json!({ "limits": format!("{limits:?}") }))
                 }
                 Change::Concurrency(ConcurrencyBody { places, worker_id }) => {
-                    controls::set_places(conn, queue, *worker_id, *places, &actor).await?;
+                    // It may have gone since it was looked for.
+                    if !controls::set_places(conn, queue, *worker_id, *places, &actor).await? {
+                        return Err(ApiError::not_found("worker"));
+                    }
                     (true, "queue.concurrency", json!({ "places": places, "worker_id": worker_id }))
                 }
             };
@@ -241,9 +216,7 @@ async fn change_queue(
 
 async fn change_kind(state: &AppState, by: &Caller, kind: &str, change: Change) -> ApiResult<Json<KindDto>> {
     let mut conn = state.conn().await?;
-    if list::find(kind).is_none() && !workers::knows_kind(&mut conn, kind).await? {
-        return Err(ApiError::not_found("kind"));
-    }
+    routes::known_kind(&mut conn, kind).await?;
     let actor = by.actor();
     (*conn)
         .transaction(async |conn: &mut Conn| {
@@ -259,8 +232,7 @@ async fn change_kind(state: &AppState, by: &Caller, kind: &str, change: Change) 
             Ok::<_, ApiError>(())
         })
         .await?;
-    let said = controls::kinds(&mut conn).await?.into_iter().find(|row| row.kind == kind);
-    Ok(Json(KindDto::new(kind, list::find(kind), said)))
+    Ok(Json(routes::kind_of(&mut conn, kind).await?))
 }
 
 fn limits(body: &LimitsDto) -> ApiResult<Limits> {
@@ -293,10 +265,4 @@ async fn known_queue(conn: &mut Conn, queue: &str) -> ApiResult<()> {
 async fn find(conn: &mut Conn, queue: &str) -> ApiResult<Json<QueueDto>> {
     let all = routes::queues(conn).await?;
     all.into_iter().find(|dto| dto.queue == queue).map(Json).ok_or_else(|| ApiError::not_found("queue"))
-}
-
-async fn dependency(conn: &mut Conn, name: &str) -> ApiResult<Json<DependencyDto>> {
-    let (rows, waiting) = (controls::dependencies(conn).await?, outages::waiting(conn).await?);
-    let row = rows.into_iter().find(|row| row.name == name);
-    row.map(|row| Json(DependencyDto::new(row, &waiting))).ok_or_else(|| ApiError::not_found("dependency"))
 }

@@ -30,7 +30,7 @@ pub struct ConcurrencyBody {
     /// Jobs at a time, 0 to 10,000; null goes back to how the workers were started.
     #[oai(validator(minimum(value = "0"), maximum(value = "10000")))]
     pub places: Option<i32>,
-    /// In one worker; in all that have nothing of their own by default.
+    /// In one worker, as `getWorkers` lists it; in all that have nothing of their own by default.
     pub worker_id: Option<Uuid>,
 }
 
@@ -70,6 +70,8 @@ pub struct KindDto {
     pub paused_by: Option<String>,
     /// Why.
     pub pause_reason: Option<String>,
+    /// Jobs of it that run now.
+    pub running: i64,
     /// Paused, and nothing of it runs any more.
     pub dry: bool,
 }
@@ -102,7 +104,7 @@ pub struct DependencyDto {
     pub waiting: i64,
 }
 
-/// Every dependency that was ever down.
+/// Every dependency: what kinds of jobs need, the payment gateway, the mail server, and what else was ever down.
 #[derive(Debug, Object)]
 #[oai(rename = "Dependencies")]
 pub struct DependencyList {
@@ -227,8 +229,8 @@ impl SystemDto {
 }
 
 impl KindDto {
-    /// What the program and operators say of a kind.
-    pub fn new(kind: &str, info: Option<&KindInfo>, control: Option<KindControl>) -> Self {
+    /// What the program and operators say of a kind, and how many of it run.
+    pub fn new(kind: &str, info: Option<&KindInfo>, control: Option<KindControl>, running: i64) -> Self {
         let control = control.as_ref();
         Self {
             kind: kind.to_owned(),
@@ -241,12 +243,19 @@ impl KindDto {
             paused_at: control.and_then(|control| control.paused_at),
             paused_by: control.and_then(|control| control.paused_by.clone()),
             pause_reason: control.and_then(|control| control.pause_reason.clone()),
+            running,
             dry: control.is_some_and(|control| control.dry),
         }
     }
 }
 
 impl DependencyDto {
+    /// One that was never down.
+    pub fn up(name: String, waiting: &[Waiting]) -> Self {
+        let row = Dependency { name, down_since: None, down_until: None, reason: None, probe_id: None };
+        Self::new(row, waiting)
+    }
+
     /// A dependency and how many jobs wait for each.
     pub fn new(row: Dependency, waiting: &[Waiting]) -> Self {
         Self {

@@ -10,7 +10,7 @@ use poem_openapi::{
 use serde_json::json;
 use uuid::Uuid;
 use waybill_schema::system::{
-    dead_letters::{self, Filter},
+    dead_letters::{self, Filter, Place},
     jobs::Found,
 };
 
@@ -19,12 +19,13 @@ use crate::{
     app::Tag,
     auth::{Allowed, SystemRead, SystemWrite},
     error::{ApiError, ApiResult},
-    http::{Accepted, Body, NoContent, Page, PageRequest},
+    http::{Accepted, Body, Cursor, NoContent, Page, PageRequest},
     jobs::{
         accepted,
-        bulk::{self, BulkResult, Order},
+        bulk::{self, Batch, BulkResult, Order},
         dto::JobDto,
-        operate::Action,
+        operate::{Action, Wish},
+        single,
     },
     state::AppState,
 };
@@ -69,8 +70,12 @@ pub struct DeadBulk {
     pub filter: DeadFilter,
     /// At most so many, 1 to 10,000; 1,000 by default. The newest are taken first.
     pub limit: Option<i64>,
+    /// `next_cursor` of the change before: goes on behind what that has looked at.
+    pub cursor: Option<String>,
     /// Only count; `false` by default.
     pub dry_run: Option<bool>,
+    /// Queues one again also beside another job that has its unique slot; `false` by default.
+    pub force: Option<bool>,
 }
 
 #[OpenApi(prefix_path = "/v1/admin/dead-letters", tag = "Tag::AdminJobs")]
@@ -128,15 +133,18 @@ impl DeadLetters {
 
     /// Queue a dead letter again
     ///
-    /// With all its attempts, and its history.
+    /// With all its attempts, and its history. 409 for a step of a workflow that is over or turns back (`flow_id`), and where
+    /// another job has its unique slot (`holder`).
     #[oai(path = "/:id/retry", method = "post", operation_id = "retryDeadLetter")]
     async fn retry(
         &self,
         caller: Allowed<SystemWrite>,
         state: Data<&AppState>,
         id: Path<Uuid>,
+        /// Also beside another job that has its unique slot.
+        force: Query<Option<bool>>,
     ) -> ApiResult<Accepted<JobDto>> {
-        one(&state, Action::Retry, id.0, &caller.0.actor()).await?;
+        one(&state, Action::Retry, id.0, &caller.0.actor(), force.0.unwrap_or(false)).await?;
         accepted(&mut *state.conn().await?, id.0).await
     }
 
@@ -150,13 +158,14 @@ impl DeadLetters {
         state: Data<&AppState>,
         id: Path<Uuid>,
     ) -> ApiResult<NoContent> {
-        one(&state, Action::Discard, id.0, &caller.0.actor()).await?;
+        one(&state, Action::Discard, id.0, &caller.0.actor(), false).await?;
         Ok(NoContent)
     }
 
     /// Queue again or discard many dead letters
     ///
-    /// Those that a filter finds, the newest first, up to a limit; `dry_run` only counts them.
+    /// Those that a filter finds, the newest first, up to a limit; `dry_run` only counts them. What is left alone, and why, is in
+    /// `skipped`. A change is made in pieces of 500: if one fails, `changed` of the problem says how many were changed before.
     #[oai(path = "/bulk", method = "post", operation_id = "changeDeadLetters")]
     async fn bulk(
         &self,
@@ -164,8 +173,9 @@ impl DeadLetters {
         state: Data<&AppState>,
         body: Body<DeadBulk>,
     ) -> ApiResult<Json<BulkResult>> {
-        let DeadBulk { action, filter, limit, dry_run } = body.0;
+        let DeadBulk { action, filter, limit, cursor, dry_run, force } = body.0;
         let limit = bulk::limit(limit)?;
+        let after = cursor.as_deref().map(Cursor::decode).transpose()?;
         let by = json!({ "states": ["dead"], "kind": filter.kind, "queue": filter.queue, "error": filter.error,
                              "since": filter.since, "until": filter.until });
         let filter = Filter {
@@ -174,18 +184,19 @@ impl DeadLetters {
             error: filter.error,
             since: filter.since,
             until: filter.until,
-            after: None,
+            after,
         };
         let action = match action {
             DeadAction::Retry => Action::Retry,
             DeadAction::Discard => Action::Discard,
         };
         let mut conn = state.conn().await?;
-        let ids = dead_letters::ids(&mut conn, &filter, limit + 1).await?;
-        let found = ids.into_iter().map(dead).collect();
+        let found = dead_letters::places(&mut conn, &filter, limit + 1).await?;
+        let cursor = |place: &Place| Cursor::encode(&(place.died_at, place.id));
+        let batch = Batch::new(found, limit, cursor, |place| dead(place.id));
         let (dry_run, actor) = (dry_run.unwrap_or(false), caller.0.actor());
-        let order = Order { action, limit, dry_run, actor: &actor, by };
-        Ok(Json(bulk::run(&state, &mut conn, found, order).await?))
+        let wish = Wish { action, actor: &actor, reason: "in bulk", force: force.unwrap_or(false) };
+        Ok(Json(bulk::run(&state, &mut conn, batch, &Order { wish, dry_run, by }).await?))
     }
 }
 
@@ -194,11 +205,11 @@ fn dead(id: Uuid) -> Found {
 }
 
 /// Does it to one; 404 if it is no dead letter (any more).
-async fn one(state: &AppState, action: Action, id: Uuid, actor: &str) -> ApiResult<()> {
-    let mut conn = state.conn().await?;
-    let order = Order { action, limit: 1, dry_run: false, actor, by: json!({ "dead_letter": id }) };
-    let result = bulk::run(state, &mut conn, vec![dead(id)], order).await?;
-    if result.changed == 1 { Ok(()) } else { Err(unknown()) }
+async fn one(state: &AppState, action: Action, id: Uuid, actor: &str, force: bool) -> ApiResult<()> {
+    let letter = dead_letters::find(&mut *state.conn().await?, id).await?;
+    letter.ok_or_else(unknown)?;
+    single::change(state, id, Wish { action, actor, reason: "", force }).await?;
+    Ok(())
 }
 
 fn unknown() -> ApiError {

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use waybill_jobs::{queues, status::QueueCount};
 use waybill_schema::system::{
     controls::{Places, QueueControl, Rate},
-    load::{DRAIN_WINDOW, Ended, Held},
+    load::{Ended, Held, LATELY},
+    workers::Serving,
 };
 
 use super::worker_dto::WorkerDto;
@@ -85,6 +86,8 @@ pub struct QueueDto {
     pub oldest_seconds: Option<f64>,
     /// Jobs that ended in a second, over the last ten.
     pub ended_per_second: f64,
+    /// Live workers that serve it. With none its jobs wait until there is one.
+    pub workers: i64,
     /// Due jobs that something holds back, by reason.
     pub held: Vec<HeldDto>,
     /// Whether nothing is claimed from it.
@@ -109,7 +112,7 @@ pub struct QueueDto {
 #[derive(Debug, Object)]
 #[oai(rename = "Queues")]
 pub struct Overview {
-    /// Queues of the program, and others that have jobs, dead letters or controls.
+    /// Queues of the program, and others that have jobs, dead letters, workers or controls.
     pub queues: Vec<QueueDto>,
     /// Events not handed on yet.
     pub outbox_pending: i64,
@@ -135,6 +138,8 @@ pub struct Parts {
     pub counts: Vec<QueueCount>,
     /// Jobs that ended of late.
     pub ended: Vec<Ended>,
+    /// Who serves them.
+    pub serving: Vec<Serving>,
     /// Jobs held back.
     pub held: Vec<Held>,
     /// Pauses and limits.
@@ -153,6 +158,7 @@ impl QueueDto {
             dead: 0,
             oldest_seconds: None,
             ended_per_second: 0.0,
+            workers: 0,
             held: Vec::new(),
             paused: false,
             paused_at: None,
@@ -184,8 +190,11 @@ impl QueueDto {
             });
         }
         for Ended { queue, ended } in parts.ended {
-            let ended = f64::from(u32::try_from(ended).unwrap_or(u32::MAX)) / DRAIN_WINDOW.as_secs_f64();
+            let ended = f64::from(u32::try_from(ended).unwrap_or(u32::MAX)) / LATELY.as_secs_f64();
             entry(&mut queues, &queue, &|entry| entry.ended_per_second = ended);
+        }
+        for Serving { queue, workers } in parts.serving {
+            entry(&mut queues, &queue, &|entry| entry.workers = workers);
         }
         for Held { queue, hold, jobs } in parts.held {
             entry(&mut queues, &queue, &|entry| entry.held.push(HeldDto { reason: hold.clone(), jobs }));

@@ -1,32 +1,32 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use poem::web::Data;
-use poem_openapi::{OpenApi, param::Query, payload::Json};
+use poem_openapi::{
+    OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
 use uuid::Uuid;
 use waybill_jobs::{kinds::list, status};
 use waybill_schema::{
     Conn, checks,
-    system::{actions, controls, load, outages, workers},
+    system::{actions, controls, load, pauses, workers},
 };
 
 use super::{
-    control_dto::{
-        ActionDto, DependencyDto, DependencyList, KindDto, KindList, OutboxDto, SystemDto, TopicDto,
-    },
+    control_dto::{ActionDto, KindDto, KindList, OutboxDto, SystemDto, TopicDto},
     dto::Report,
     queue_dto::{Overview, Parts, QueueDto},
-    worker_dto::{RunningDto, WorkerDto, WorkerList},
+    workers::workers_of,
 };
 use crate::{
     app::Tag,
     auth::{Allowed, SystemRead},
-    error::ApiResult,
+    error::{ApiError, ApiResult},
     http::{Page, PageRequest},
     state::AppState,
 };
-
-/// Running jobs shown of one worker.
-const RUNNING_SHOWN: i64 = 100;
 
 /// `/v1/admin/system`: what can be seen.
 pub struct System;
@@ -72,42 +72,33 @@ impl System {
         }))
     }
 
-    /// Workers and what each runs
-    #[oai(path = "/workers", method = "get", operation_id = "getWorkers")]
-    async fn workers(
-        &self,
-        _caller: Allowed<SystemRead>,
-        state: Data<&AppState>,
-    ) -> ApiResult<Json<WorkerList>> {
-        let mut conn = state.conn().await?;
-        Ok(Json(WorkerList { data: workers_of(&mut conn).await? }))
-    }
-
     /// Kinds of jobs
     #[oai(path = "/kinds", method = "get", operation_id = "getKinds")]
     async fn kinds(&self, _caller: Allowed<SystemRead>, state: Data<&AppState>) -> ApiResult<Json<KindList>> {
         let mut conn = state.conn().await?;
+        let running = pauses::running_by_kind(&mut conn).await?;
         let mut said: BTreeMap<String, controls::KindControl> =
             controls::kinds(&mut conn).await?.into_iter().map(|row| (row.kind.clone(), row)).collect();
         let names: BTreeSet<String> =
             list::ALL.iter().map(|info| info.kind.to_owned()).chain(said.keys().cloned()).collect();
-        let kinds = names.iter().map(|kind| KindDto::new(kind, list::find(kind), said.remove(kind)));
+        let kinds = names.iter().map(|kind| {
+            let running = running.get(kind).copied().unwrap_or_default();
+            KindDto::new(kind, list::find(kind), said.remove(kind), running)
+        });
         Ok(Json(KindList { data: kinds.collect() }))
     }
 
-    /// What jobs need from outside
-    ///
-    /// Those that were ever down. While one is, jobs that need it wait and spend no attempts, but one at a time that tries.
-    #[oai(path = "/dependencies", method = "get", operation_id = "getDependencies")]
-    async fn dependencies(
+    /// A kind of jobs
+    #[oai(path = "/kinds/:kind", method = "get", operation_id = "getKind")]
+    async fn kind(
         &self,
         _caller: Allowed<SystemRead>,
         state: Data<&AppState>,
-    ) -> ApiResult<Json<DependencyList>> {
+        kind: Path<String>,
+    ) -> ApiResult<Json<KindDto>> {
         let mut conn = state.conn().await?;
-        let (rows, waiting) = (controls::dependencies(&mut conn).await?, outages::waiting(&mut conn).await?);
-        let data = rows.into_iter().map(|row| DependencyDto::new(row, &waiting)).collect();
-        Ok(Json(DependencyList { data }))
+        known_kind(&mut conn, &kind.0).await?;
+        Ok(Json(kind_of(&mut conn, &kind.0).await?))
     }
 
     /// The outbox
@@ -127,17 +118,35 @@ impl System {
     ///
     /// Every change that an operator made at run time, the newest first; kept for a year.
     #[oai(path = "/actions", method = "get", operation_id = "listActions")]
+    #[allow(clippy::too_many_arguments, reason = "one per query parameter")]
     async fn actions(
         &self,
         _caller: Allowed<SystemRead>,
         state: Data<&AppState>,
+        /// Only those made by this one: `admin:<id>` or `api_key:<id>`.
+        actor: Query<Option<String>>,
+        /// Only this, such as `queue.pause`, or, such as `queue`, everything of an area.
+        action: Query<Option<String>>,
+        /// Only those to this: a queue, a kind, a job's id, a schedule.
+        target: Query<Option<String>>,
+        /// Only those made at this time (RFC 3339) or later.
+        since: Query<Option<DateTime<Utc>>>,
+        /// Only those made before this time.
+        until: Query<Option<DateTime<Utc>>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of a page, 1 to 100; 20 by default.
         limit: Query<Option<i64>>,
     ) -> ApiResult<Json<Page<ActionDto>>> {
         let page = PageRequest::<Uuid>::parse(cursor.0.as_deref(), limit.0)?;
-        let rows = actions::list(&mut *state.conn().await?, page.after, page.fetch()).await?;
+        let filter = actions::Filter {
+            actor: actor.0,
+            action: action.0,
+            target: target.0,
+            since: since.0,
+            until: until.0,
+        };
+        let rows = actions::list(&mut *state.conn().await?, &filter, page.after, page.fetch()).await?;
         Ok(Json(page.page(rows, |row| row.id, ActionDto::from)))
     }
 }
@@ -147,23 +156,24 @@ pub(super) async fn queues(conn: &mut Conn) -> ApiResult<Vec<QueueDto>> {
     Ok(QueueDto::all(Parts {
         counts: status::counts(conn).await?,
         ended: load::ended(conn).await?,
+        serving: workers::serving(conn).await?,
         held: load::held(conn).await?,
         controls: controls::queues(conn).await?,
         places: controls::places(conn).await?,
     }))
 }
 
-async fn workers_of(conn: &mut Conn) -> ApiResult<Vec<WorkerDto>> {
-    let rows = workers::list(conn).await?;
-    let mut running: HashMap<Uuid, Vec<RunningDto>> = HashMap::new();
-    for row in workers::running(conn, RUNNING_SHOWN).await? {
-        running.entry(row.worker_id).or_default().push(row.into());
+/// 404 for a kind that nobody has heard of.
+pub(super) async fn known_kind(conn: &mut Conn, kind: &str) -> ApiResult<()> {
+    if list::find(kind).is_none() && !workers::knows_kind(conn, kind).await? {
+        return Err(ApiError::not_found("kind"));
     }
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let runs = running.remove(&row.id).unwrap_or_default();
-            WorkerDto::new(row, runs)
-        })
-        .collect())
+    Ok(())
+}
+
+/// A kind of the moment.
+pub(super) async fn kind_of(conn: &mut Conn, kind: &str) -> ApiResult<KindDto> {
+    let said = controls::kind(conn, kind).await?;
+    let running = pauses::running_by_kind(conn).await?.remove(kind).unwrap_or_default();
+    Ok(KindDto::new(kind, list::find(kind), said, running))
 }

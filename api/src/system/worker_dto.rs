@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
+use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 use waybill_schema::system::workers::{RunningRow, WorkerRow};
@@ -37,6 +38,20 @@ impl From<RunningRow> for RunningDto {
     }
 }
 
+/// How many jobs of a queue a worker runs at a time.
+#[derive(Debug, Object, Deserialize)]
+#[oai(rename = "WorkerPlaces")]
+pub struct PlacesDto {
+    /// The queue.
+    pub queue: String,
+    /// As the worker was started.
+    pub configured: i64,
+    /// As it is now, by its own word of a second ago at most.
+    pub now: i64,
+    /// Jobs that run.
+    pub running: i64,
+}
+
 /// A process that works.
 #[derive(Debug, Object)]
 #[oai(rename = "Worker")]
@@ -53,14 +68,22 @@ pub struct WorkerDto {
     pub version: String,
     /// Queues it serves.
     pub queues: Vec<String>,
-    /// `running` or `draining`.
+    /// `running`; `quiet` once it claims nothing more because an operator wants it; `draining` at its end.
     pub state: String,
+    /// Since when an operator wants it to claim nothing more.
+    pub quiet_at: Option<DateTime<Utc>>,
+    /// Who.
+    pub quiet_by: Option<String>,
+    /// It is quiet, and holds no job any more: it may be stopped, and nothing is interrupted.
+    pub dry: bool,
     /// Whether its lease holds.
     pub alive: bool,
     /// Jobs it holds.
     pub jobs: i64,
     /// Those of them that ran out of time and whose handlers never yield: nothing ends them but the process.
     pub overdue: i32,
+    /// How many of each queue it runs at a time, by queue; of pipelines there are none, they take batches.
+    pub places: Vec<PlacesDto>,
     /// What it runs, the longest-running first, at most 100.
     pub running: Vec<RunningDto>,
     /// The lane its events come on: `amqp` or `postgres`.
@@ -85,7 +108,12 @@ impl WorkerDto {
             pid: row.pid,
             version: row.version,
             queues: row.queues,
+            dry: row.state == "quiet" && row.jobs == 0,
             state: row.state,
+            quiet_at: row.quiet_at,
+            quiet_by: row.quiet_by,
+            // A worker of another version may say it in another way: then it says nothing.
+            places: serde_json::from_value(row.places).unwrap_or_default(),
             alive: row.alive,
             jobs: row.jobs,
             overdue: row.overdue,

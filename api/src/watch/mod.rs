@@ -3,9 +3,10 @@
 mod hub;
 mod stream;
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use poem_openapi::types::Type;
 use uuid::Uuid;
 use waybill_schema::Conn;
@@ -60,5 +61,6 @@ pub trait Watched: Sized + 'static {
     fn is_settled(view: &Self::View) -> bool;
 }
 
-/// How a stream writes a view: its whole event, or nothing where the view cannot be told.
-pub type Frame<W> = Box<dyn Fn(&<W as Watched>::View) -> Option<Bytes> + Send>;
+/// How a stream writes a view: whole events, perhaps none (empty); nothing where the view cannot be told, which ends the stream so
+/// that its client connects again. May read what belongs to the view and only its reader lacks.
+pub type Frame<W> = Box<dyn FnMut(Arc<<W as Watched>::View>) -> BoxFuture<'static, Option<Bytes>> + Send>;

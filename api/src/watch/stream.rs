@@ -43,12 +43,13 @@ impl<W: Watched> Opened<W> {
         let begin = [Some(RETRY), self.first].into_iter().flatten();
         let frame = self.frame;
         let moves = stream::unfold(self.watcher.map(|watcher| (watcher, frame)), |state| async {
-            let (mut watcher, frame) = state?;
+            let (mut watcher, mut frame) = state?;
             match tokio::time::timeout(KEEP_ALIVE_AFTER, watcher.moved()).await {
                 Ok(moved) => {
                     let view = moved?;
-                    let event = frame(&view)?;
-                    Some((event, (!W::is_settled(&view)).then_some((watcher, frame))))
+                    let settled = W::is_settled(&view);
+                    let event = frame(view).await?;
+                    Some((event, (!settled).then_some((watcher, frame))))
                 }
                 Err(_) => Some((KEEP_ALIVE, Some((watcher, frame)))),
             }

@@ -183,3 +183,19 @@ async fn answer_is_empty(app: &App, admin: &str) -> String {
     let answer = app.get(text(&import, "errors_url")).token(admin).open().await;
     answer.into_body().into_string().await.unwrap()
 }
+
+#[tokio::test]
+async fn an_import_whose_waiting_job_is_ended_is_over_at_once_and_says_why() {
+    let app = App::start().await;
+    let admin = app.admin().await;
+    for (action, became) in [("discard", "discarded"), ("cancel", "cancelled")] {
+        let import = upload(&app, &admin, None, &[kind("products"), csv(CSV)]).await.expect(202);
+        let path = format!("/v1/admin/jobs/{}/{action}", text(&import, "job_id"));
+        app.post(&path, serde_json::json!({})).token(&admin).send().await.expect(202);
+        let path = format!("{PATH}/{}", text(&import, "id"));
+        let ended = app.get(&path).token(&admin).send().await.expect(200);
+        assert_eq!(text(&ended, "status"), "failed", "{ended}");
+        assert_eq!(text(&ended, "error"), format!("its job was {became}; the rows up to there are in"));
+        assert!(ended["finished_at"].is_string(), "{ended}");
+    }
+}

@@ -217,17 +217,18 @@ async fn queues_kinds_and_dependencies_are_held_and_let_go() {
         .execute(
             "insert into jobs (id, kind, queue, max_attempts, payload, hold)
              select gen_random_uuid(), 'test.kind', 'test', 3, '{}', 'needs:' || name
-             from unnest(array['gateway', 'gateway', 'gateways']) as d(name)",
+             from unnest(array['mail_server', 'mail_server', 'mail_servers']) as d(name)",
         )
         .await;
     let down =
-        post("/dependencies/gateway/down", json!({ "for_seconds": 30, "reason": "maintenance" })).await;
+        post("/dependencies/mail_server/down", json!({ "for_seconds": 30, "reason": "maintenance" })).await;
     let down = down.expect(200);
     assert_eq!((down["down"].as_bool(), down["waiting"].as_i64()), (Some(true), Some(2)));
     let listed = app.get(&format!("{system}/dependencies")).token(&admin).send().await.expect(200);
-    assert_eq!(text(&listed["data"][0], "reason"), "maintenance");
-    assert_eq!(listed["data"][0]["waiting"].as_i64(), Some(2));
-    assert_eq!(post("/dependencies/gateway/up", json!({})).await.expect(200)["down"].as_bool(), Some(false));
+    assert_eq!(text(&listed["data"][1], "reason"), "maintenance");
+    assert_eq!(listed["data"][1]["waiting"].as_i64(), Some(2));
+    let up = post("/dependencies/mail_server/up", json!({})).await.expect(200);
+    assert_eq!(up["down"].as_bool(), Some(false));
 
     let actions = app.get(&format!("{system}/actions?limit=100")).token(&admin).send().await.expect(200);
     assert_eq!(actions["data"].as_array().unwrap().len(), 10);

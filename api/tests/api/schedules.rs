@@ -70,6 +70,8 @@ async fn what_cannot_be_scheduled_is_refused_with_every_reason() {
     assert_eq!(faults("Nightly", nightly()).await, ["name"]);
     let missed = json!({ "spec": "every 1h", "kind": "housekeeping.maintain", "missed": "some" });
     assert_eq!(faults("x", missed).await, ["missed"]);
+    let boundless = json!({ "spec": "every 1h", "kind": "housekeeping.maintain", "missed": "all" });
+    assert_eq!(faults("x", boundless).await, ["missed_limit"]);
     assert_eq!(app.db.count("select count(*) as n from schedules").await, 0);
 }
 
@@ -109,6 +111,41 @@ async fn a_schedule_rests_wakes_and_runs_at_once() {
     put(&app, &admin, "nightly", nightly()).await.problem(409, "conflict");
     app.delete(&format!("{PATH}/nightly")).token(&admin).send().await.problem(409, "conflict");
     call("pause").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_replacement_wakes_what_rests_only_if_it_says_so() {
+    let app = App::start().await;
+    let admin = app.admin().await;
+    put(&app, &admin, "nightly", nightly()).await.expect(201);
+    app.post(&format!("{PATH}/nightly/pause"), json!({})).token(&admin).send().await.expect(200);
+    let replaced = put(&app, &admin, "nightly", nightly()).await.expect(200);
+    assert_eq!(replaced["paused"], true);
+    let mut awake = nightly();
+    awake["paused"] = json!(false);
+    assert_eq!(put(&app, &admin, "nightly", awake).await.expect(200)["paused"], false);
+    // What the scheduler put to rest is tried anew.
+    app.db.execute("update schedules set paused = true, problem = 'no such kind'").await;
+    let replaced = put(&app, &admin, "nightly", nightly()).await.expect(200);
+    assert_eq!((&replaced["paused"], &replaced["problem"]), (&json!(false), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_run_answers_with_the_job_that_is_there_already() {
+    let app = App::start().await;
+    let admin = app.admin().await;
+    let reindex = json!({ "spec": "every 1d", "kind": "search.reindex", "overlap": "queue" });
+    put(&app, &admin, "reindex", reindex).await.expect(201);
+    let run = || app.post(&format!("{PATH}/reindex/run"), json!({})).token(&admin).send();
+    let (first, second) = (run().await.expect(202), run().await.expect(202));
+    assert_eq!(first["id"], second["id"], "there may be only one");
+    let shown = app.get(&format!("{PATH}/reindex")).token(&admin).send().await.expect(200);
+    let runs = shown["runs"].as_array().unwrap();
+    let existing: Vec<_> = runs.iter().map(|run| (&run["job_id"], &run["existing"])).collect();
+    assert_eq!(existing, [(&first["id"], &json!(true)), (&first["id"], &json!(false))]);
+    let job =
+        app.get(&format!("/v1/admin/jobs/{}", text(&first, "id"))).token(&admin).send().await.expect(200);
+    assert_eq!((text(&job, "schedule"), &job["scheduled_for"]), ("reindex", &runs[1]["fire_at"]));
 }
 
 #[tokio::test]

@@ -70,7 +70,15 @@ async fn a_dead_letter_is_found_retried_and_discarded() {
     app.post(&format!("{one}/retry"), json!({})).token(&admin).send().await.problem(404, "not_found");
 
     die(&app).await;
-    app.post(&format!("{one}/discard"), json!({})).token(&admin).send().await.expect(204);
+    // As long as its order is under way it is retried or left.
+    let discard = || app.post(&format!("{one}/discard"), json!({})).token(&admin).send();
+    discard().await.problem(409, "illegal_move");
+    app.db
+        .execute(
+            "update orders set status = 'cancelled', step = 'compensated', reason_code = 'test', cancelled_at = now()",
+        )
+        .await;
+    discard().await.expect(204);
     let over = app.get(&job).token(&admin).send().await.expect(200);
     assert_eq!(text(&over, "state"), "discarded");
     assert!(text(&over, "reason").ends_with("was: attempts used up"));
@@ -116,8 +124,36 @@ async fn queues_workers_and_checks_are_shown_to_those_who_may() {
     assert_eq!((after["ok"].as_bool(), found(&after, "order_totals")), (Some(false), 1));
 
     let (_, jane) = app.customer("jane@example.com").await;
-    for path in ["/v1/admin/system/checks", "/v1/admin/system/queues", "/v1/admin/dead-letters"] {
+    for path in [
+        "/v1/admin/system/checks",
+        "/v1/admin/system/queues",
+        "/v1/admin/dead-letters",
+        "/v1/admin/events",
+        "/v1/admin/pipelines",
+    ] {
         app.get(path).token(&jane).send().await.problem(403, "forbidden");
         app.get(path).send().await.problem(401, "unauthenticated");
     }
+}
+
+#[tokio::test]
+async fn it_can_be_told_that_no_worker_serves_a_queue() {
+    let app = App::start().await;
+    let admin = app.admin().await;
+    let workers = async || {
+        let queue = app.get("/v1/admin/system/queues/import_parts").token(&admin).send().await.expect(200);
+        let all = app.get("/v1/admin/system/queues").token(&admin).send().await.expect(200);
+        let same = all["queues"].as_array().unwrap().iter().find(|one| text(one, "queue") == "import_parts");
+        assert_eq!(same, Some(&queue));
+        queue["workers"].as_i64().unwrap()
+    };
+    assert_eq!(workers().await, 0);
+    let first = waybill_jobs::testing::serve(app.db.pool(), &["imports", "import_parts"]).await;
+    waybill_jobs::testing::serve(app.db.pool(), &["import_parts"]).await;
+    waybill_jobs::testing::serve(app.db.pool(), &["imports"]).await;
+    assert_eq!(workers().await, 2);
+    app.db.execute(&format!("update workers set state = 'draining' where id = '{first}'")).await;
+    assert_eq!(workers().await, 1);
+    app.db.execute("update workers set lease_until = now() - interval '1 second'").await;
+    assert_eq!(workers().await, 0);
 }

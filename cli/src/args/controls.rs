@@ -78,6 +78,34 @@ pub enum Kinds {
         /// The kind.
         kind: String,
     },
+    /// Pauses, and waits until none of it runs.
+    Drain {
+        /// The kind.
+        kind: String,
+        /// Why, for the others.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Seconds to wait; then the exit code is 1, and the kind stays paused.
+        #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+        timeout: u64,
+    },
+}
+
+/// What to do with a worker.
+#[derive(Debug, Subcommand)]
+pub enum Workers {
+    /// Lists them, and what each runs.
+    List,
+    /// Has one claim nothing more: what it runs goes on, others do the rest. It is dry once it holds nothing.
+    Quiet {
+        /// The worker's id.
+        id: String,
+    },
+    /// Has a quiet one work again.
+    Resume {
+        /// The worker's id.
+        id: String,
+    },
 }
 
 /// What to do with a dependency.

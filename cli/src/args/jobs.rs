@@ -57,10 +57,10 @@ pub struct Paging {
 /// How many a change in bulk may touch.
 #[derive(Debug, ClapArgs)]
 pub struct Bulk {
-    /// At most so many in bulk, 1 to 10000; the newest are taken first.
+    /// At most so many in bulk, or at a time with --all, 1 to 10000; the newest are taken first.
     #[arg(long, value_name = "JOBS", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub limit: u16,
-    /// Only count what a filter finds, and change nothing.
+    /// Only count what a filter finds and what of it can be changed, and change nothing.
     #[arg(long, conflicts_with = "id")]
     pub dry_run: bool,
 }
@@ -68,9 +68,12 @@ pub struct Bulk {
 /// A change of one job, or of all that a filter finds.
 #[derive(Debug, ClapArgs)]
 pub struct JobTarget {
-    /// The job's id; without one, all that the filter finds (name a --state).
+    /// The job's id; without one, what the filter finds (name a --state).
     #[arg(conflicts_with_all = ["state", "kind", "queue", "correlation", "owner", "error", "since", "until"])]
     pub id: Option<String>,
+    /// Everything that the filter finds, --limit at a time, and not only the first --limit.
+    #[arg(long, conflicts_with = "id")]
+    pub all: bool,
     /// Which jobs.
     #[command(flatten)]
     pub filter: JobFilter,
@@ -100,15 +103,25 @@ pub enum Jobs {
     Logs {
         /// The job.
         id: String,
+        /// Goes on with its lines as they come, until it is over.
+        #[arg(long, short)]
+        follow: bool,
     },
     /// Retries: dead ones are queued again, waiting ones made due, finished ones enqueued once more.
-    Retry(JobTarget),
+    Retry {
+        /// Which.
+        #[command(flatten)]
+        target: JobTarget,
+        /// Also beside another job that has the unique slot.
+        #[arg(long)]
+        force: bool,
+    },
     /// Cancels: waiting ones are over at once, running ones are asked to end.
     Cancel {
         /// Which.
         #[command(flatten)]
         target: JobTarget,
-        /// Why, for the job's history; only with a job's id.
+        /// Why, for the history of the jobs; no personal data.
         #[arg(long)]
         reason: Option<String>,
     },
@@ -119,10 +132,10 @@ pub enum Jobs {
 /// A change of one dead letter, or of all that a filter finds.
 #[derive(Debug, ClapArgs)]
 pub struct DeadTarget {
-    /// The job's id; without one, all that the filter finds.
+    /// The job's id; without one, what the filter finds.
     #[arg(conflicts_with_all = ["kind", "queue", "error", "since", "until"])]
     pub id: Option<String>,
-    /// Every dead letter; needed where no filter is given.
+    /// Everything that the filter finds, or every dead letter, --limit at a time; needed where no filter is given.
     #[arg(long, conflicts_with = "id")]
     pub all: bool,
     /// Which dead letters.
@@ -146,7 +159,14 @@ pub enum Dead {
         paging: Paging,
     },
     /// Queues them again, with all their attempts.
-    Retry(DeadTarget),
+    Retry {
+        /// Which.
+        #[command(flatten)]
+        target: DeadTarget,
+        /// Also beside another job that has the unique slot.
+        #[arg(long)]
+        force: bool,
+    },
     /// Gives them up for good.
     Discard(DeadTarget),
 }

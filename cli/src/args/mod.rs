@@ -1,6 +1,8 @@
 //! The command line.
 
 mod controls;
+mod events;
+mod flows;
 mod jobs;
 mod schedules;
 #[cfg(test)]
@@ -10,7 +12,9 @@ mod tests;
 use clap::{Parser, Subcommand};
 
 pub use self::{
-    controls::{Dependencies, Kinds, Queues, Search},
+    controls::{Dependencies, Kinds, Queues, Search, Workers},
+    events::Events,
+    flows::{FlowFilter, Flows},
     jobs::{Bulk, CommonFilter, Dead, DeadTarget, JobFilter, JobTarget, Jobs, Paging},
     schedules::Schedules,
 };
@@ -59,6 +63,9 @@ pub enum Command {
     /// Jobs: waiting, running, finished and dead.
     #[command(subcommand)]
     Jobs(Jobs),
+    /// Batches and workflows: where they stand, what holds them up, cancelling one.
+    #[command(subcommand)]
+    Flows(Flows),
     /// Queues: depth, lag, pauses, limits, concurrency. Lists them when nothing else is said.
     Queues {
         /// What to do with one.
@@ -77,8 +84,12 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<Dependencies>,
     },
-    /// Workers, and what each runs since when.
-    Workers,
+    /// Workers, what each runs since when, and quieting one of them. Lists them when nothing else is said.
+    Workers {
+        /// What to do with one.
+        #[command(subcommand)]
+        command: Option<Workers>,
+    },
     /// Schedules: work that comes round. Lists them when nothing else is said.
     Schedules {
         /// What to do with one.
@@ -107,18 +118,43 @@ pub enum Command {
         #[arg(long)]
         until: Option<String>,
     },
+    /// The log of events: reading it, and having it published again.
+    #[command(subcommand)]
+    Events(Events),
     /// Search: writing the index anew.
     #[command(subcommand)]
     Search(Search),
     /// Who changed what at run time, the newest first.
-    Actions {
-        /// Rows, 1 to 100.
-        #[arg(long, value_name = "ROWS", default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=100))]
-        limit: u8,
-    },
+    Actions(Actions),
     /// Prints the completion script of a shell: `waybill completion bash > /etc/bash_completion.d/waybill`.
     Completion {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Which changes.
+#[derive(Debug, clap::Args)]
+pub struct Actions {
+    /// Rows, 1 to 100.
+    #[arg(long, value_name = "ROWS", default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub limit: u8,
+    /// Where to go on: what the page before said.
+    #[arg(long)]
+    pub cursor: Option<String>,
+    /// Only from this time on: RFC 3339, or a span back from now such as 15m, 2h, 3d.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only before this time: likewise.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only of this one: `admin:ID` or `api_key:ID`.
+    #[arg(long)]
+    pub actor: Option<String>,
+    /// Only this, such as queue.pause, or, such as queue, everything of an area.
+    #[arg(long)]
+    pub action: Option<String>,
+    /// Only to this: a queue, a kind, a job's id, a schedule.
+    #[arg(long)]
+    pub target: Option<String>,
 }

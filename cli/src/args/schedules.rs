@@ -31,11 +31,12 @@ pub enum Schedules {
         /// Times that nobody fired within a minute: `skip` forgets them, `once` fires once for all, `all` fires each.
         #[arg(long, default_value = "once", value_parser = ["skip", "once", "all"])]
         missed: String,
-        /// The newest missed times that fire at most under `--missed all`.
-        #[arg(long, value_name = "TIMES", default_value_t = 1)]
-        missed_limit: u16,
-        /// A time that comes while the last job still lives: `skip` leaves it out, `allow` runs both.
-        #[arg(long, default_value = "skip", value_parser = ["skip", "allow"])]
+        /// The newest missed times that fire at most under `--missed all`, which cannot do without.
+        #[arg(long, value_name = "TIMES", required_if_eq("missed", "all"))]
+        missed_limit: Option<u16>,
+        /// A time that comes while the last job still lives: `skip` leaves it out, `allow` runs both, `queue` runs
+        /// both, one after the other.
+        #[arg(long, default_value = "skip", value_parser = ["skip", "allow", "queue"])]
         overlap: String,
     },
     /// Removes one; those of the program itself stay (pause them).

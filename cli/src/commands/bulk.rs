@@ -1,11 +1,14 @@
 //! Filters as the API takes them, and changes of all that one finds.
 
+use std::collections::BTreeMap;
+
 use chrono::Utc;
 use serde_json::{Map, Value, json};
 
 use super::Shell;
 use crate::{
     args::{Bulk, CommonFilter, JobFilter, Paging},
+    client::Refused,
     confirm::confirm,
     time::instant,
 };
@@ -53,7 +56,7 @@ pub fn object_of(fields: Fields) -> Map<String, Value> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
 }
 
-/// A change of all that a filter finds.
+/// A change of what a filter finds.
 pub struct Change<'a> {
     /// As the API names it.
     pub action: &'a str,
@@ -61,24 +64,108 @@ pub struct Change<'a> {
     pub things: &'a str,
     /// Which.
     pub filter: Map<String, Value>,
+    /// More of the request's body.
+    pub options: Value,
+    /// Whether to go on to the end, and not only up to the limit.
+    pub all: bool,
+}
+
+/// What several requests came to together.
+#[derive(Default)]
+struct Sum {
+    matched: i64,
+    changeable: i64,
+    changed: i64,
+    skipped: BTreeMap<String, i64>,
+    more: bool,
+    next_cursor: Value,
+}
+
+impl Sum {
+    fn add(&mut self, answer: &Value) {
+        let number = |name: &str| answer[name].as_i64().unwrap_or_default();
+        self.matched += number("matched");
+        self.changeable += number("changeable");
+        self.changed += number("changed");
+        for skipped in answer["skipped"].as_array().into_iter().flatten() {
+            let reason = skipped["reason"].as_str().unwrap_or_default().to_owned();
+            *self.skipped.entry(reason).or_default() += skipped["jobs"].as_i64().unwrap_or_default();
+        }
+        self.more = answer["more"] == true;
+        self.next_cursor.clone_from(&answer["next_cursor"]);
+    }
+
+    /// As the API answers one request.
+    fn answer(&self, dry_run: bool) -> Value {
+        let skipped: Vec<Value> =
+            self.skipped.iter().map(|(reason, jobs)| json!({ "reason": reason, "jobs": jobs })).collect();
+        json!({ "dry_run": dry_run, "matched": self.matched, "changeable": self.changeable, "changed": self.changed,
+                "skipped": skipped, "more": self.more, "next_cursor": self.next_cursor })
+    }
+
+    /// `; left alone: 2 flow_over, 1 slot_taken`, if any were.
+    fn left_alone(&self) -> String {
+        let reasons: Vec<String> = self.skipped.iter().map(|(why, jobs)| format!("{jobs} {why}")).collect();
+        if reasons.is_empty() { String::new() } else { format!("; left alone: {}", reasons.join(", ")) }
+    }
 }
 
 /// Counts, asks, and changes, at `bulk` below `path`.
-pub async fn run(shell: &Shell, path: &str, change: Change<'_>, bulk: &Bulk) -> anyhow::Result<bool> {
-    let Change { action, things, filter } = change;
-    let path = format!("{path}/bulk");
-    let body = |dry_run: bool| json!({ "action": action, "filter": filter, "limit": bulk.limit, "dry_run": dry_run });
-    let counted = shell.client.post_json(&path, &body(true)).await?;
-    let matched = counted["matched"].as_i64().unwrap_or_default();
-    let more = if counted["more"] == true { " of more" } else { "" };
-    if bulk.dry_run || matched == 0 {
-        shell.say(&counted, &format!("{matched}{more} would be changed"));
+pub async fn run(shell: &Shell, path: &str, change: &Change<'_>, bulk: &Bulk) -> anyhow::Result<bool> {
+    let counted = pieces(shell, path, change, bulk, true).await?;
+    let Sum { matched, changeable, .. } = counted;
+    let more = if counted.more { " of more" } else { "" };
+    let left = counted.left_alone();
+    if bulk.dry_run || changeable == 0 {
+        let line = format!("{matched}{more} are found; {changeable} would be changed{left}");
+        shell.say(&counted.answer(true), &line);
         return Ok(true);
     }
-    confirm(shell.yes, &format!("{action} {matched}{more} {things}?"))?;
-    let answer = shell.client.post_json(&path, &body(false)).await?;
-    let changed = answer["changed"].as_i64().unwrap_or_default();
-    let rest = if answer["more"] == true { "; there are more" } else { "" };
-    shell.say(&answer, &format!("{changed} of {matched} changed{rest}"));
+    let Change { action, things, .. } = change;
+    let beside = if left.is_empty() { String::new() } else { format!(" ({matched} are found{left})") };
+    confirm(shell.yes, &format!("{action} {changeable}{more} {things}{beside}?"))?;
+    let sum = pieces(shell, path, change, bulk, false).await?;
+    let rest = if sum.more { "; there are more: --all" } else { "" };
+    let line = format!("{} of {} changed{}{rest}", sum.changed, sum.matched, sum.left_alone());
+    shell.say(&sum.answer(false), &line);
     Ok(true)
+}
+
+/// One request, or with `all` as many as it takes. What was changed before one fails stays changed, and is said.
+async fn pieces(
+    shell: &Shell,
+    path: &str,
+    change: &Change<'_>,
+    bulk: &Bulk,
+    dry_run: bool,
+) -> anyhow::Result<Sum> {
+    let path = format!("{path}/bulk");
+    let mut body =
+        json!({ "action": change.action, "filter": change.filter, "limit": bulk.limit, "dry_run": dry_run });
+    if let (Some(body), Some(options)) = (body.as_object_mut(), change.options.as_object()) {
+        body.extend(options.clone());
+    }
+    let mut sum = Sum::default();
+    loop {
+        let answer = match shell.client.post_json(&path, &body).await {
+            Ok(answer) => answer,
+            Err(error) if dry_run => return Err(error),
+            Err(error) => {
+                let here =
+                    error.downcast_ref::<Refused>().and_then(|refused| refused.problem["changed"].as_i64());
+                let before = sum.changed + here.unwrap_or_default();
+                return Err(
+                    error.context(format!("after {before} {} were changed, which stay so", change.things))
+                );
+            }
+        };
+        sum.add(&answer);
+        if !(change.all && sum.more) {
+            return Ok(sum);
+        }
+        if !dry_run {
+            eprintln!("{} of {} changed so far", sum.changed, sum.matched);
+        }
+        body["cursor"].clone_from(&sum.next_cursor);
+    }
 }

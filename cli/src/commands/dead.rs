@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::{
     Shell,
     bulk::{self, Change},
@@ -18,19 +20,28 @@ pub async fn run(shell: &Shell, command: Dead) -> anyhow::Result<bool> {
             });
             Ok(true)
         }
-        Dead::Retry(target) => change(shell, "retry", target, "queued again").await,
-        Dead::Discard(target) => change(shell, "discard", target, "discarded").await,
+        Dead::Retry { target, force } => change(shell, "retry", target, "queued again", force).await,
+        Dead::Discard(target) => change(shell, "discard", target, "discarded", false).await,
     }
 }
 
-async fn change(shell: &Shell, action: &str, target: DeadTarget, done: &str) -> anyhow::Result<bool> {
+async fn change(
+    shell: &Shell,
+    action: &str,
+    target: DeadTarget,
+    done: &str,
+    force: bool,
+) -> anyhow::Result<bool> {
     if let Some(id) = &target.id {
-        let answer = shell.client.post(&format!("{PATH}/{}/{action}", segment(id)?)).await?;
+        let query = if force { "?force=true" } else { "" };
+        let answer = shell.client.post(&format!("{PATH}/{}/{action}{query}", segment(id)?)).await?;
         shell.say(&answer, done);
         return Ok(true);
     }
     let fields = target.filter.fields()?;
     anyhow::ensure!(target.all || !fields.is_empty(), "name a dead letter, a filter, or --all");
     let filter = bulk::object_of(fields);
-    bulk::run(shell, PATH, Change { action, things: "dead letters", filter }, &target.bulk).await
+    let options = if force { json!({ "force": true }) } else { json!({}) };
+    let change = Change { action, things: "dead letters", filter, options, all: target.all };
+    bulk::run(shell, PATH, &change, &target.bulk).await
 }

@@ -3,15 +3,21 @@
 mod bulk;
 mod dead;
 mod events;
+mod flows;
+mod follow;
 mod jobs;
+mod kinds;
 mod queues;
 mod schedules;
 mod search;
 mod system;
+mod workers;
+
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{
     args::{Args, Command},
@@ -47,14 +53,16 @@ pub async fn run(args: Args) -> anyhow::Result<bool> {
         Command::Status => system::status(&shell).await,
         Command::Checks => system::checks(&shell).await,
         Command::Order { id } => system::order(&shell, &id).await,
-        Command::Workers => system::workers(&shell).await,
+        Command::Workers { command } => workers::run(&shell, command).await,
         Command::Outbox => system::outbox(&shell).await,
         Command::Pipelines => events::pipelines(&shell).await,
         Command::Replay { pipeline, topic, since, until } => {
             events::replay(&shell, &pipeline, topic, &since, until.as_deref()).await
         }
-        Command::Actions { limit } => system::actions(&shell, limit).await,
-        Command::Kinds { command } => system::kinds(&shell, command).await,
+        Command::Events(command) => events::events(&shell, command).await,
+        Command::Actions(actions) => system::actions(&shell, actions).await,
+        Command::Flows(command) => flows::run(&shell, command).await,
+        Command::Kinds { command } => kinds::run(&shell, command).await,
         Command::Dependencies { command } => system::dependencies(&shell, command).await,
         Command::Jobs(command) => jobs::run(&shell, command).await,
         Command::Queues { command } => queues::run(&shell, command).await,
@@ -93,6 +101,34 @@ pub fn item(item: &Value, fields: &[&str]) {
             crate::out!("{field:<16} {cell}");
         }
     }
+}
+
+/// Between two looks at whether something has run dry.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Pauses what is at `path`, and waits for so many seconds until nothing of it runs; `false` if something still does.
+pub async fn drain(
+    shell: &Shell,
+    path: &str,
+    name: &str,
+    reason: Option<String>,
+    timeout: u64,
+) -> anyhow::Result<bool> {
+    let until = Instant::now() + Duration::from_secs(timeout);
+    let mut answer =
+        shell.client.post_json(&format!("{path}/pause"), &object([("reason", json!(reason))])).await?;
+    while answer["dry"] != true && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
+        answer = shell.client.get(path, &[]).await?;
+    }
+    let dry = answer["dry"] == true;
+    let line = if dry {
+        format!("{name} is dry")
+    } else {
+        format!("{name} is paused, and {} of it still run", answer["running"])
+    };
+    shell.say(&answer, &line);
+    Ok(dry)
 }
 
 /// Says how to see the next page, if there is one.

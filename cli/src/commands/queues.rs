@@ -1,22 +1,19 @@
-use std::time::{Duration, Instant};
-
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::{Shell, list, object, segment};
-use crate::{args::Queues, time::rate};
+use super::{Shell, drain, list, object, segment};
+use crate::{args::Queues, table, time::rate};
 
-/// Between two looks at whether a queue has run dry.
-const LOOK: Duration = Duration::from_millis(500);
-
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 12] = [
     "queue",
     "scheduled",
     "queued",
     "running",
+    "held",
     "dead",
     "oldest_seconds",
     "ended_per_second",
+    "workers",
     "paused",
     "limits.max_running",
     "limits.rate.jobs",
@@ -27,8 +24,9 @@ pub async fn run(shell: &Shell, command: Option<Queues>) -> anyhow::Result<bool>
         Queues::List => {
             let answer = shell.client.get("/v1/admin/system/queues", &[]).await?;
             shell.show(&answer, || {
-                list(&answer["queues"], &FIELDS);
+                table::print(&FIELDS, &table::rows(&with_held(&answer["queues"]), &FIELDS));
                 crate::out!();
+                unserved(&answer["queues"]).iter().for_each(|line| crate::out!("{line}"));
                 crate::out!("outbox: {}", answer["outbox_pending"]);
                 crate::out!();
                 list(
@@ -48,7 +46,9 @@ pub async fn run(shell: &Shell, command: Option<Queues>) -> anyhow::Result<bool>
             shell.say(&answer, &format!("{queue} is claimed from"));
             Ok(true)
         }
-        Queues::Drain { queue, reason, timeout } => drain(shell, &queue, reason, timeout).await,
+        Queues::Drain { queue, reason, timeout } => {
+            drain(shell, &path(&queue, "")?, &queue, reason, timeout).await
+        }
         Queues::Limit { queue, running, per_key, rate: starts, key_rate } => {
             let body = object([
                 ("max_running", json!(running)),
@@ -77,25 +77,15 @@ pub async fn run(shell: &Shell, command: Option<Queues>) -> anyhow::Result<bool>
     }
 }
 
-async fn pause(shell: &Shell, queue: &str, reason: Option<String>) -> anyhow::Result<Value> {
-    shell.client.post_json(&path(queue, "pause")?, &object([("reason", json!(reason))])).await
+/// A line for each queue whose jobs wait for nobody.
+fn unserved(queues: &Value) -> Vec<String> {
+    let queues = queues.as_array().map(Vec::as_slice).unwrap_or_default();
+    let waits = queues.iter().filter(|queue| queue["workers"] == 0 && queue["queued"].as_i64() > Some(0));
+    waits.map(|queue| format!("{}: no worker serves it", table::cell(&queue["queue"]))).collect()
 }
 
-async fn drain(shell: &Shell, queue: &str, reason: Option<String>, timeout: u64) -> anyhow::Result<bool> {
-    let until = Instant::now() + Duration::from_secs(timeout);
-    let mut answer = pause(shell, queue, reason).await?;
-    while answer["dry"] != true && Instant::now() < until {
-        tokio::time::sleep(LOOK).await;
-        answer = shell.client.get(&path(queue, "")?, &[]).await?;
-    }
-    let dry = answer["dry"] == true;
-    let line = if dry {
-        format!("{queue} is dry")
-    } else {
-        format!("{queue} is paused, and {} of it still run", answer["running"])
-    };
-    shell.say(&answer, &line);
-    Ok(dry)
+async fn pause(shell: &Shell, queue: &str, reason: Option<String>) -> anyhow::Result<Value> {
+    shell.client.post_json(&path(queue, "pause")?, &object([("reason", json!(reason))])).await
 }
 
 fn path(queue: &str, action: &str) -> anyhow::Result<String> {
@@ -104,4 +94,34 @@ fn path(queue: &str, action: &str) -> anyhow::Result<String> {
         "" => format!("/v1/admin/system/queues/{queue}"),
         action => format!("/v1/admin/system/queues/{queue}/{action}"),
     })
+}
+
+/// The queues with what holds their jobs as one cell: `partition 12, kind:mail.send 3`.
+fn with_held(queues: &Value) -> Value {
+    let mut queues = queues.clone();
+    for queue in queues.as_array_mut().into_iter().flatten() {
+        let reasons: Vec<String> = queue["held"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|held| format!("{} {}", table::cell(&held["reason"]), table::cell(&held["jobs"])))
+            .collect();
+        queue["held"] = Value::String(reasons.join(", "));
+    }
+    queues
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::unserved;
+
+    #[test]
+    fn only_queues_whose_jobs_wait_for_nobody_are_named() {
+        let queue = |name: &str, queued: i64, workers: i64| json!({ "queue": name, "queued": queued, "workers": workers });
+        let queues = json!([queue("a", 0, 0), queue("b", 2, 0), queue("c", 2, 1)]);
+        assert_eq!(unserved(&queues), ["b: no worker serves it"]);
+        assert!(unserved(&json!(null)).is_empty());
+    }
 }

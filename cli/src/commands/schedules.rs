@@ -36,7 +36,8 @@ pub async fn run(shell: &Shell, command: Option<Schedules>) -> anyhow::Result<bo
                     crate::out!("{:<16} {}", "next", table::cell(next));
                 }
                 crate::out!();
-                list(&answer["runs"], &["fire_at", "manual", "state", "job_id", "finished_at", "result"]);
+                let fields = ["fire_at", "manual", "existing", "state", "job_id", "finished_at", "result"];
+                list(&answer["runs"], &fields);
             });
         }
         Schedules::Put { name, spec, kind, arguments, time_zone, missed, missed_limit, overlap } => {

@@ -1,12 +1,14 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chrono::Utc;
 use serde_json::json;
 
-use super::{Shell, list, object, segment};
+use super::{Shell, list, more, object, segment};
 use crate::{
-    args::{Dependencies, Kinds},
+    args::{Actions, Dependencies},
     table,
+    time::instant,
 };
 
 pub async fn health(url: &str) -> anyhow::Result<bool> {
@@ -51,52 +53,29 @@ pub async fn order(shell: &Shell, id: &str) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-pub async fn workers(shell: &Shell) -> anyhow::Result<bool> {
-    let answer = shell.client.get("/v1/admin/system/workers", &[]).await?;
-    shell.show(&answer, || {
-        let fields =
-            ["id", "host", "pid", "version", "state", "alive", "jobs", "overdue", "started_at", "queues"];
-        list(&answer["data"], &fields);
-        for worker in answer["data"].as_array().into_iter().flatten() {
-            if worker["running"].as_array().is_some_and(|running| !running.is_empty()) {
-                crate::out!("\n{} runs", table::cell(&worker["id"]));
-                list(&worker["running"], &["id", "kind", "attempt", "started_at", "progress"]);
-            }
-        }
-    });
-    Ok(true)
-}
-
 pub async fn outbox(shell: &Shell) -> anyhow::Result<bool> {
     let answer = shell.client.get("/v1/admin/system/outbox", &[]).await?;
     shell.show(&answer, || list(&answer["data"], &["topic", "events", "oldest_seconds"]));
     Ok(true)
 }
 
-pub async fn actions(shell: &Shell, limit: u8) -> anyhow::Result<bool> {
-    let answer = shell.client.get("/v1/admin/system/actions", &[("limit", limit.to_string())]).await?;
-    shell.show(&answer, || list(&answer["data"], &["at", "actor", "action", "target", "detail"]));
-    Ok(true)
-}
-
-pub async fn kinds(shell: &Shell, command: Option<Kinds>) -> anyhow::Result<bool> {
-    match command.unwrap_or(Kinds::List) {
-        Kinds::List => {
-            let answer = shell.client.get("/v1/admin/system/kinds", &[]).await?;
-            let fields = ["kind", "queue", "max_attempts", "compensates", "paused", "pause_reason", "dry"];
-            shell.show(&answer, || list(&answer["data"], &fields));
-        }
-        Kinds::Pause { kind, reason } => {
-            let path = format!("/v1/admin/system/kinds/{}/pause", segment(&kind)?);
-            let answer = shell.client.post_json(&path, &object([("reason", json!(reason))])).await?;
-            shell.say(&answer, &format!("{kind} is paused"));
-        }
-        Kinds::Resume { kind } => {
-            let answer =
-                shell.client.post(&format!("/v1/admin/system/kinds/{}/resume", segment(&kind)?)).await?;
-            shell.say(&answer, &format!("{kind} is claimed"));
-        }
-    }
+pub async fn actions(shell: &Shell, asked: Actions) -> anyhow::Result<bool> {
+    let now = Utc::now();
+    let mut query = vec![("limit", asked.limit.to_string())];
+    let given = [
+        ("cursor", asked.cursor),
+        ("since", asked.since.map(|text| instant(&text, now)).transpose()?),
+        ("until", asked.until.map(|text| instant(&text, now)).transpose()?),
+        ("actor", asked.actor),
+        ("action", asked.action),
+        ("target", asked.target),
+    ];
+    query.extend(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    let answer = shell.client.get("/v1/admin/system/actions", &query).await?;
+    shell.show(&answer, || {
+        list(&answer["data"], &["at", "actor", "action", "target", "detail"]);
+        more(&answer);
+    });
     Ok(true)
 }
 

@@ -6,6 +6,6 @@ mod declare;
 pub use declare::{Declared, declare};
 pub use waybill_schema::system::controls::{
     Dependency, KindControl, Limits, Places, QueueControl, Rate, default_limits, dependencies,
-    dependency_down, dependency_up, kinds, pause_kind, pause_queue, places, queue, queues, resume_kind,
+    dependency_down, dependency_up, kind, kinds, pause_kind, pause_queue, places, queue, queues, resume_kind,
     resume_queue, set_limits, set_places,
 };

@@ -5,15 +5,13 @@
 mod row;
 mod write;
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 use waybill_schema::Conn;
 
 pub(crate) use row::Row;
-use write::{holders, write, write_unique};
+use write::{write, write_unique};
 
 use crate::{
     contract::Job,
@@ -24,10 +22,8 @@ use crate::{
 /// The priorities a job may have. A step is a minute of waiting, so the first overtakes what came 16 hours before it.
 pub const PRIORITIES: std::ops::RangeInclusive<i16> = -1_000..=1_000;
 
-/// Tries for a unique slot that is given up again whenever we ask who has it.
-const TRIES: u8 = 20;
-
-/// Why a job was not enqueued. The caller's transaction cannot be committed after `Database`.
+/// Why a job was not enqueued. The caller's transaction cannot be committed after `Database`; after `Contended` it should not be, as
+/// others of a batch are.
 #[derive(Debug, thiserror::Error)]
 pub enum EnqueueError {
     /// The arguments do not serialise.
@@ -45,7 +41,7 @@ pub enum EnqueueError {
     /// The unique key is empty or longer than 500 bytes.
     #[error("a unique key has 1 to 500 bytes, not {0}")]
     UniqueKey(usize),
-    /// Others took and left the unique slot faster than this could.
+    /// Others took and left the unique slot whenever this tried, twenty times.
     #[error("the unique slot {0} changes hands all the time")]
     Contended(String),
 }
@@ -69,6 +65,8 @@ pub struct Enqueue {
     pub traceparent: Option<String>,
     /// Overrides [`Job::subject_id`].
     pub subject_id: Option<Uuid>,
+    /// For a kind whose jobs have no [`Job::partition_key`].
+    pub partition_key: Option<String>,
     /// The batch or workflow it is part of.
     pub flow_id: Option<Uuid>,
     /// Its name there.
@@ -94,6 +92,9 @@ pub async fn try_enqueue<J: Job>(conn: &Conn, job: &J, options: Enqueue) -> Resu
 }
 
 /// Enqueues many jobs of a kind in one statement; returns their ids in order, as [`enqueue`] does.
+///
+/// Callers that want the same unique slots wait for each other, in one order whatever that of `jobs` is, so one call each cannot
+/// end in a deadlock. Several in a transaction can, as with any rows: put what you have into one.
 pub async fn enqueue_all<'a, J: Job>(
     conn: &Conn,
     jobs: impl IntoIterator<Item = (&'a J, Enqueue)>,
@@ -159,33 +160,13 @@ pub(crate) async fn insert(conn: &Conn, rows: &[Row]) -> Result<Vec<Enqueued>, E
         write(conn, rows).await?;
         return Ok(rows.iter().map(|row| Enqueued::Inserted(row.id)).collect());
     }
-    let mut answers: Vec<Option<Enqueued>> = vec![None; rows.len()];
-    // To try again for one slot while having others is to wait out of order, which may end in a deadlock with another batch.
-    // So a batch looks beforehand as well, and seldom has to: who had a slot then is an answer, even if it has just left.
-    let slots: Vec<_> = rows.iter().filter_map(Row::slot).collect();
-    let before = if slots.len() > 1 { holders(conn, &slots).await? } else { HashMap::new() };
-    for _ in 0..TRIES {
-        let open: Vec<_> = (0..rows.len()).filter(|index| answers[*index].is_none()).collect();
-        let inserted =
-            write_unique(conn, &open.iter().map(|index| &rows[*index]).collect::<Vec<_>>()).await?;
-        let slots: Vec<_> = open.iter().filter_map(|index| rows[*index].slot()).collect();
-        // A statement of its own, since the one above does not see what others committed while it ran.
-        let after = if inserted.len() < open.len() { holders(conn, &slots).await? } else { HashMap::new() };
-        for index in open {
-            let row = &rows[index];
-            answers[index] = if inserted.contains(&row.id) {
-                Some(Enqueued::Inserted(row.id))
-            } else {
-                // Without a holder, the one who had the slot has just left: it is ours to try again.
-                row.slot()
-                    .and_then(|slot| after.get(&slot).or_else(|| before.get(&slot)))
-                    .map(|holder| Enqueued::Existing(*holder))
-            };
-        }
-        if answers.iter().all(Option::is_some) {
-            return Ok(answers.into_iter().flatten().collect());
-        }
-    }
-    let slot = rows.iter().zip(&answers).find(|(_, answer)| answer.is_none()).and_then(|(row, _)| row.slot());
-    Err(EnqueueError::Contended(slot.unwrap_or_default()))
+    let taken = write_unique(conn, rows).await?;
+    rows.iter()
+        .map(|row| match (row.slot(), taken.get(&row.id).copied().flatten()) {
+            (None, _) => Ok(Enqueued::Inserted(row.id)),
+            (Some(_), Some(holder)) if holder == row.id => Ok(Enqueued::Inserted(row.id)),
+            (Some(_), Some(holder)) => Ok(Enqueued::Existing(holder)),
+            (Some(slot), None) => Err(EnqueueError::Contended(slot)),
+        })
+        .collect()
 }

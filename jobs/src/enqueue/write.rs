@@ -1,6 +1,6 @@
 //! The statements that write jobs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use diesel::sql_types::{Array, Bool, Double, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryResult, QueryableByName};
@@ -121,42 +121,23 @@ async fn write_alike(conn: &Conn, first: &Row, rows: &[Row]) -> QueryResult<()> 
     Ok(())
 }
 
-/// Writes those whose slot is free, and their slots; answers with their ids.
+/// Writes those whose slot is free, and their slots; answers with who has the slot of each job that wants one.
 ///
-/// One statement, so that there is never a slot without its job. A slot whose window is over is taken away first. On a
-/// conflict nothing is done, and nothing is locked: a completion that gives the slot up must not wait for the caller's
-/// transaction. In order of the keys, so that two callers wait for each other instead of deadlocking.
-pub(super) async fn write_unique(conn: &Conn, rows: &[&Row]) -> QueryResult<HashSet<Uuid>> {
+/// One statement, so that there is never a slot without its job.
+pub(super) async fn write_unique(conn: &Conn, rows: &[Row]) -> QueryResult<HashMap<Uuid, Option<Uuid>>> {
     let statement = waybill_schema::sql(insert_jobs!(
-        "with wanted as (
-             select slot, id, scope, within, place
-             from unnest($19, $1, $20, $21) with ordinality as w(slot, id, scope, within, place)
-             where slot is not null),
-         over as (
-             delete from job_uniques u
-             where u.ctid = any (array(
-                 select e.ctid from job_uniques e join wanted w on w.slot = e.key
-                 where e.scope = 'window' and e.until <= clock_timestamp()
-                 order by e.key for update of e))
-             returning u.key),
-         taken as (
-             insert into job_uniques (key, job_id, scope, until)
-             select slot, id, scope, clock_timestamp() + within * interval '1 second'
-             from wanted where (select count(*) from over) >= 0
-             order by slot, place
-             on conflict do nothing
-             returning job_id)
-         ",
+        "with taken as materialized (select job, holder from waybill_take_slots($19, $1, $20, $21)),
+         kept as (",
         ", unique_key",
         ", slot",
         ", $19",
         ", slot",
         "
-         where slot is null or id in (select job_id from taken)
-         returning id"
+             where slot is null or id in (select job from taken where job = holder))
+         select job, holder from taken"
     ));
-    let inserted: Vec<Inserted> = bind_jobs!(statement, rows)
-        .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|r| r.slot()).collect::<Vec<_>>())
+    let taken: Vec<Taken> = bind_jobs!(statement, rows)
+        .bind::<Array<Nullable<Text>>, _>(rows.iter().map(Row::slot).collect::<Vec<_>>())
         .bind::<Array<Nullable<Text>>, _>(
             rows.iter().map(|r| r.unique.as_ref().map(|unique| unique.scope.as_str())).collect::<Vec<_>>(),
         )
@@ -169,32 +150,17 @@ pub(super) async fn write_unique(conn: &Conn, rows: &[&Row]) -> QueryResult<Hash
         )
         .load(&mut &*conn)
         .await?;
-    let inserted: HashSet<_> = inserted.into_iter().map(|row| row.id).collect();
-    note(rows.iter().copied().filter(|row| inserted.contains(&row.id)));
-    Ok(inserted)
+    let taken: HashMap<_, _> = taken.into_iter().map(|row| (row.job, row.holder)).collect();
+    note(rows.iter().filter(|row| taken.get(&row.id).is_none_or(|holder| *holder == Some(row.id))));
+    Ok(taken)
 }
 
 #[derive(QueryableByName)]
-struct Inserted {
+struct Taken {
     #[diesel(sql_type = SqlUuid)]
-    id: Uuid,
-}
-
-#[derive(QueryableByName)]
-struct Holder {
-    #[diesel(sql_type = Text)]
-    key: String,
-    #[diesel(sql_type = SqlUuid)]
-    job_id: Uuid,
-}
-
-/// Which job has each of `slots` that is taken.
-pub(super) async fn holders(conn: &Conn, slots: &[String]) -> QueryResult<HashMap<String, Uuid>> {
-    let holders: Vec<Holder> = waybill_schema::sql("select key, job_id from job_uniques where key = any($1)")
-        .bind::<Array<Text>, _>(slots)
-        .load(&mut &*conn)
-        .await?;
-    Ok(holders.into_iter().map(|holder| (holder.key, holder.job_id)).collect())
+    job: Uuid,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    holder: Option<Uuid>,
 }
 
 /// The queues whose workers may be woken.

@@ -14,16 +14,31 @@ pub use webhook::EndpointDisabled;
 
 use crate::{Event, events_lane::PipelineSpec};
 
-/// Every topic, for endpoints to choose from and for the event catalogue.
-pub const TOPICS: &[&str] = &[
-    CustomerRegistered::TOPIC,
-    OrderPlaced::TOPIC,
-    OrderConfirmed::TOPIC,
-    OrderCancelled::TOPIC,
-    ProductUpdated::TOPIC,
-    StockDepleted::TOPIC,
-    StockReplenished::TOPIC,
-    EndpointDisabled::TOPIC,
+macro_rules! catalogue {
+    ($($event:ident),+ $(,)?) => {
+        /// Every topic, for endpoints to choose from and for the event catalogue.
+        pub const TOPICS: &[&str] = &[$($event::TOPIC),+];
+
+        /// The version of a topic's payload that this release writes, and the highest that it reads; 1 of one that it does not
+        /// know.
+        pub fn version(topic: &str) -> i16 {
+            match topic {
+                $($event::TOPIC => $event::VERSION,)+
+                _ => 1,
+            }
+        }
+    };
+}
+
+catalogue![
+    CustomerRegistered,
+    OrderPlaced,
+    OrderConfirmed,
+    OrderCancelled,
+    ProductUpdated,
+    StockDepleted,
+    StockReplenished,
+    EndpointDisabled,
 ];
 
 /// The search index.

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use waybill_schema::inventory::sync::StockFlip;
 
 use crate::Event;
 
@@ -16,6 +17,13 @@ macro_rules! stock_event {
             pub sku: String,
             /// Pieces available over all locations at the time.
             pub available: i64,
+        }
+
+        impl From<StockFlip> for $name {
+            fn from(flip: StockFlip) -> Self {
+                let StockFlip { product_id, variant_id, sku, available } = flip;
+                Self { product_id, variant_id, sku, available }
+            }
         }
 
         impl Event for $name {

@@ -9,11 +9,14 @@ use super::{
     effect::{Away, Left, Stage},
     inbox,
     item::{self, Item, Lane, Place},
-    messages::{MessageBatch, seq_of},
-    meter,
+    messages::{MessageBatch, is_again, seq_of, traceparent_of},
+    meter, newer,
     park::{self, Parked},
 };
-use crate::contract::{Failure, Policy};
+use crate::{
+    contract::{Failure, Policy},
+    trace,
+};
 
 /// Pause before a batch is tried again that could not be settled because the database is away; doubles from the first to
 /// the second. The messages stay in hand meanwhile: giving them back would use up their deliveries.
@@ -32,10 +35,12 @@ impl AmqpConsumer {
     pub(crate) async fn consume(self: Arc<Self>, batch: MessageBatch) {
         let span = tracing::info_span!(
             "events",
+            otel.kind = "consumer",
             pipeline = self.stage.pipeline.name(),
             lane = "amqp",
             events = batch.messages.len()
         );
+        trace::link(&span, batch.messages.iter().filter_map(traceparent_of));
         self.settle(batch).instrument(span).await;
     }
 
@@ -58,13 +63,10 @@ impl AmqpConsumer {
     /// Brings every message to an end that is in the database: applied, a job, or a dead letter.
     async fn handle(&self, batch: &MessageBatch, before: u32) -> Result<(), Away> {
         let name = self.stage.pipeline.name();
-        let topics = self.stage.pipeline.topics();
         let (mut items, mut unreadable, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
         for message in &batch.messages {
             match item::read_slice(&message.data) {
-                Ok(event) if !topics.contains(&event.topic.as_str()) => {
-                    meter::handled(name, Lane::Amqp, "ignored", 1);
-                }
+                Ok(_) if is_again(message) => meter::handled(name, Lane::Amqp, "ignored", 1),
                 Ok(event) if seen.insert(event.id) => {
                     items.push(Item { event, place: Place::Message { seq: seq_of(message) } });
                 }
@@ -72,11 +74,32 @@ impl AmqpConsumer {
                 Err(error) => unreadable.push((message.data.clone(), error.to_string())),
             }
         }
+        let items = self.wanted(items).await?;
         let (fresh, mut parked) = self.triage(items).await?;
+        let (fresh, newer) = newer::split(self.stage.pipeline.as_ref(), fresh);
+        meter::handled(name, Lane::Amqp, "newer", newer.len());
+        parked.extend(newer.into_iter().map(|item| to_parked(item, Left::Newer)));
         for (item, left) in self.stage.handle(fresh, before).await? {
             parked.push(to_parked(item, left));
         }
         self.park(&parked, &unreadable).await
+    }
+
+    /// Drops what no pipeline of any release wants: of a topic that was given up, but whose queue is still bound.
+    async fn wanted(&self, mut items: Vec<Item>) -> Result<Vec<Item>, Away> {
+        let pipeline = self.stage.pipeline.as_ref();
+        let events = || items.iter().map(|item| &item.event);
+        if newer::unknown(pipeline, events()).is_empty() {
+            return Ok(items);
+        }
+        let mut conn = self.stage.pool.get().await.map_err(away)?;
+        let wanted = newer::wanted(&mut conn, pipeline, events()).await.map_err(away)?;
+        let before = items.len();
+        items.retain(|Item { event, .. }| {
+            pipeline.topics().contains(&event.topic.as_str()) || wanted.contains(&event.topic)
+        });
+        meter::handled(pipeline.name(), Lane::Amqp, "ignored", before - items.len());
+        Ok(items)
     }
 
     /// Drops what is known; sends behind the jobs of its aggregate what has some.
@@ -115,10 +138,12 @@ impl AmqpConsumer {
             let failed = parked.iter().filter(|parked| parked.failure.is_some()).count();
             let made = park::park(&mut conn, name, &self.policy, parked).await.map_err(away)?;
             meter::handled(name, Lane::Amqp, "failed", failed);
-            meter::handled(name, Lane::Amqp, "behind", parked.len() - failed);
+            let behind = parked.iter().filter(|parked| parked.behind).count();
+            meter::handled(name, Lane::Amqp, "behind", behind);
             meter::parked(name, made);
+            self.stage.hint();
             if let Some(Failure { message, .. }) = parked.iter().find_map(|parked| parked.failure.as_ref()) {
-                tracing::warn!(failed, behind = parked.len() - failed, error = %message, "events parked as jobs");
+                tracing::warn!(failed, behind, error = %message, "events parked as jobs");
             }
         }
         Ok(())
@@ -130,11 +155,12 @@ fn to_parked(item: Item, left: Left) -> Parked {
         Place::Message { seq } => seq,
         Place::Job(_) => 0,
     };
+    let behind = matches!(left, Left::Behind);
     let failure = match left {
         Left::Failed(failure) => Some(failure),
-        Left::Behind => None,
+        Left::Behind | Left::Newer => None,
     };
-    Parked { event: item.event, seq, failure }
+    Parked { event: item.event, seq, failure, behind }
 }
 
 /// Our own statements do not fail for what is in the events, so whatever their error, the database is not there for us.

@@ -40,8 +40,9 @@ pub struct EventsConfig {
     pub prefetch: u16,
     /// How long the broker may be away, or refuse to take anything, before the relay turns to Postgres.
     pub down_after: Duration,
-    /// Longest queue of a pipeline, in messages; a full one refuses further ones, which then wait in the outbox. Without a
-    /// limit the disk of the broker is the limit. A queue keeps the limit it was created with.
+    /// Longest queue of a pipeline, in messages; a full one refuses further ones, which then wait in the outbox, and after
+    /// `down_after` become jobs. Without a limit the disk of the broker is the limit. A queue keeps the limit it was created
+    /// with.
     pub max_length: Option<u32>,
     /// How long a consumer waits for more events after the first of a batch.
     pub linger: Duration,

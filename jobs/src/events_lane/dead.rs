@@ -63,7 +63,12 @@ impl DeadConsumer {
             match item::read_slice(&message.data) {
                 Ok(event) => {
                     let failure = Failure::retryable(format!("the broker gave it up: {reason}"));
-                    given.parked.push(Parked { event, seq: seq_of(message), failure: Some(failure) });
+                    given.parked.push(Parked {
+                        event,
+                        seq: seq_of(message),
+                        failure: Some(failure),
+                        behind: false,
+                    });
                 }
                 Err(error) => given.unreadable.push((message.data.clone(), error.to_string())),
             }

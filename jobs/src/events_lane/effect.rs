@@ -12,7 +12,13 @@ use super::{
     item::{Item, Lane, Place, partition_key},
     meter,
 };
-use crate::{contract::Failure, emit::EventEnvelope, pipeline::Pipeline, postgres};
+use crate::{
+    contract::Failure,
+    emit::EventEnvelope,
+    pipeline::Pipeline,
+    postgres::{self, Notifier, touched},
+    queues,
+};
 
 /// Failures in a row, with no success among them, after which the rest of a batch is not tried one by one: it is not the
 /// events that fail but something they all need, and each would wait for it in vain.
@@ -29,6 +35,8 @@ pub(crate) enum Left {
     Failed(Failure),
     /// An earlier event of its aggregate failed.
     Behind,
+    /// Only a newer release reads it, or one before it of its aggregate.
+    Newer,
 }
 
 /// Times that a connection may break under the same events before it is held against them: once is a restart of the
@@ -60,6 +68,8 @@ pub(crate) struct Stage {
     pub pipeline: Arc<dyn Pipeline>,
     pub pool: Pool,
     pub lane: Lane,
+    /// Wakes who waits for what the events cause.
+    pub notifier: Option<Notifier>,
     /// Limit of `prepare` and of `apply`, each.
     pub timeout: Duration,
     /// Parts of a batch handled at a time.
@@ -163,15 +173,17 @@ impl Stage {
 
         let mut conn = self.pool.get().await.map_err(Trouble::disconnected)?;
         let conn: &mut Conn = &mut conn;
-        let outcome = conn
-            .transaction(async |conn: &mut Conn| -> Result<usize, Failure> {
-                if !tickets.is_empty() {
-                    self.complete(conn, items, &tickets, &mut events).await?;
-                }
-                self.apply(conn, events).await
-            })
-            .await;
+        let transaction = conn.transaction(async |conn: &mut Conn| -> Result<usize, Failure> {
+            if !tickets.is_empty() {
+                self.complete(conn, items, &tickets, &mut events).await?;
+            }
+            self.apply(conn, events).await
+        });
+        let (outcome, queues) = touched::collect(transaction).await;
         let applied = outcome.map_err(|failure| Trouble { failure, disconnected: conn.is_broken() })?;
+        if let Some(notifier) = &self.notifier {
+            queues.iter().for_each(|queue| notifier.hint(queue));
+        }
         meter::handled(name, self.lane, "done", applied);
         meter::handled(name, self.lane, "duplicate", items.len() - applied);
         Ok(())
@@ -225,6 +237,13 @@ impl Stage {
                 Err(Failure::retryable(format!("panic in {step}: {}", panic_text(panic.as_ref()))))
             }
             Err(_) => Err(Failure::retryable(format!("{step} took longer than {:?}", self.timeout))),
+        }
+    }
+
+    /// Says that the pipeline has event jobs.
+    pub(crate) fn hint(&self) {
+        if let Some(notifier) = &self.notifier {
+            notifier.hint(&queues::pipeline_queue(self.pipeline.name()));
         }
     }
 

@@ -20,8 +20,8 @@ struct Stray {
 
 /// Puts them back without charging the attempt; one that was cancelled meanwhile ends. `held` are those in hand.
 pub(crate) async fn strays(conn: &mut Conn, queue: &str, worker: Uuid, held: &[Uuid]) -> QueryResult<usize> {
-    let strays: Vec<Stray> = sql("select id, claim from jobs
-         where worker_id = $1 and state = 'running' and queue = $2 and id <> all ($3)")
+    let strays: Vec<Stray> = sql("select id, claim from running_jobs
+         where worker_id = $1 and queue = $2 and id <> all ($3)")
     .bind::<SqlUuid, _>(worker)
     .bind::<Text, _>(queue)
     .bind::<Array<SqlUuid>, _>(held)

@@ -11,7 +11,7 @@ use super::{
     config::PipelineSpec,
     effect::{Left, Stage},
     item::{self, Item, Lane, Place, Ticket},
-    outbox::{self, Routes},
+    outbox::{self, Routes, Which},
 };
 use crate::{contract::Failure, emit::EventEnvelope, pipeline::Pipeline, postgres::claim, queues};
 
@@ -27,8 +27,9 @@ pub(crate) async fn hand_over(
 ) -> u64 {
     let routes = Routes::new(&PipelineSpec::of_all(pipelines));
     let mut conn = pool.get().await.unwrap();
-    let moved = outbox::hand_over(&mut conn, &routes, shards, EVENTS, attempts).await.unwrap();
-    moved.into_iter().map(|(_, events)| events).sum()
+    let which = Which::Next(shards, EVENTS);
+    let moved = outbox::hand_over(&mut conn, &routes, which, attempts).await.unwrap();
+    moved.into_iter().map(|handed| handed.events.unsigned_abs()).sum()
 }
 
 /// Has a pipeline handle the next batch that waits for it; answers with its events, or with the first that failed.
@@ -53,8 +54,14 @@ pub(crate) async fn run(
         })
         .collect();
     let events = items.iter().map(|item| item.event.clone()).collect();
-    let stage =
-        Stage { pipeline: Arc::clone(pipeline), pool: pool.clone(), lane: Lane::Postgres, timeout, parts: 1 };
+    let stage = Stage {
+        pipeline: Arc::clone(pipeline),
+        pool: pool.clone(),
+        lane: Lane::Postgres,
+        notifier: None,
+        timeout,
+        parts: 1,
+    };
     let left = stage.handle(items, 0).await.unwrap_or_else(|away| panic!("the database is {away:?}"));
     for (item, left) in left {
         if let Left::Failed(failure) = left {

@@ -21,12 +21,14 @@ use super::{
     hand_back,
     item::{self, Item, Place, Ticket},
     meter,
+    newer::{self, Reads},
 };
 use crate::{
     contract::{Failure, Policy},
-    postgres::{Claimed, Hints, PutBack, Resolution, bury, claim, put_back},
+    postgres::{Ask, Claimed, Hints, PutBack, Resolution, bury, claims, put_back},
     queues,
     runtime::after_failure,
+    trace,
 };
 
 /// Pause while the database is away; doubles from the first to the second.
@@ -42,10 +44,21 @@ impl InHand {
     }
 }
 
+/// Claims whose jobs have all ended: their rows go with the next claim.
+#[derive(Clone, Default)]
+struct Over(Arc<Mutex<Vec<i64>>>);
+
+impl Over {
+    fn change<T>(&self, change: impl FnOnce(&mut Vec<i64>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Jobs claimed together. Dropped unsettled, they are no longer in hand and the source hands them back.
 pub(crate) struct JobBatch {
     jobs: Vec<Claimed>,
     in_hand: InHand,
+    over: Over,
     /// Frees the source to claim again.
     _place: OwnedSemaphorePermit,
 }
@@ -80,7 +93,7 @@ impl JobSource {
     pub(crate) async fn run(mut self, out: mpsc::Sender<JobBatch>, stop: CancellationToken) {
         let queue = queues::pipeline_queue(self.pipeline);
         let places = Arc::new(Semaphore::new(1));
-        let in_hand = InHand::default();
+        let (in_hand, over) = (InHand::default(), Over::default());
         let mut hints = self.hints.as_ref().map(Hints::subscribe);
         let mut pause = self.poll.0;
         // A claim whose answer was lost may have been made, and a batch may have been dropped.
@@ -93,13 +106,14 @@ impl JobSource {
             };
             let Ok(place) = place else { break };
             let Some(worker) = self.identity(&stop).await else { break };
-            let claimed = self.claim(&queue, worker, &in_hand, &mut strays).await;
+            let claimed = self.claim(&queue, worker, &in_hand, &over, &mut strays).await;
             let found = claimed.as_ref().map_or(0, Vec::len);
             match claimed {
                 Ok(jobs) if !jobs.is_empty() => {
                     pause = self.poll.0;
                     in_hand.change(|held| held.extend(jobs.iter().map(|job| (job.id, job.claim))));
-                    let batch = JobBatch { jobs, in_hand: in_hand.clone(), _place: place };
+                    let batch =
+                        JobBatch { jobs, in_hand: in_hand.clone(), over: over.clone(), _place: place };
                     if out.send(batch).await.is_err() {
                         break;
                     }
@@ -138,6 +152,7 @@ impl JobSource {
         queue: &str,
         worker: Uuid,
         in_hand: &InHand,
+        over: &Over,
         strays: &mut bool,
     ) -> Result<Vec<Claimed>, Away> {
         let mut conn = self.pool.get().await.map_err(|_| Away)?;
@@ -146,7 +161,11 @@ impl JobSource {
             hand_back::strays(&mut conn, queue, worker, &held).await.map_err(away)?;
             *strays = false;
         }
-        claim(&mut conn, queue, worker, self.max_batch).await.map_err(away)
+        let rows = over.change(|over| over.clone());
+        let ask = Ask { queue, worker, limit: self.max_batch, after: None, over: &rows };
+        let claimed = claims(&mut conn, &ask).await.map_err(away)?;
+        over.change(|over| over.retain(|row| !rows.contains(row)));
+        Ok(claimed.jobs)
     }
 
     async fn hand_back(&self, queue: &str, in_hand: &InHand) {
@@ -206,10 +225,12 @@ impl JobConsumer {
     pub(crate) async fn consume(self: Arc<Self>, batch: JobBatch) {
         let span = tracing::info_span!(
             "events",
+            otel.kind = "consumer",
             pipeline = self.stage.pipeline.name(),
             lane = "postgres",
             events = batch.jobs.len()
         );
+        trace::link(&span, batch.jobs.iter().filter_map(|job| job.traceparent.as_deref()));
         self.settle(batch).instrument(span).await;
     }
 
@@ -217,6 +238,7 @@ impl JobConsumer {
         let (mut pause, mut before) = (AWAY.0, 0);
         loop {
             if self.handle(&batch.jobs, before).await.is_ok() {
+                batch.over.change(|over| over.extend(batch.jobs.first().map(|job| job.claim_batch)));
                 return;
             }
             before += 1;
@@ -231,19 +253,28 @@ impl JobConsumer {
 
     async fn handle(&self, jobs: &[Claimed], before: u32) -> Result<(), Away> {
         let name = self.stage.pipeline.name();
-        let (mut items, mut ends) = (Vec::with_capacity(jobs.len()), Vec::new());
+        let (mut items, mut ends, mut unknown) = (Vec::with_capacity(jobs.len()), Vec::new(), Vec::new());
         for job in jobs {
             let ticket =
                 Ticket { id: job.id, claim: job.claim, attempt: job.attempt, max_attempts: job.max_attempts };
             match item::read(job.payload.clone()) {
-                Ok(event) => items.push(Item { event, place: Place::Job(ticket) }),
+                Ok(event) => match newer::reads(self.stage.pipeline.as_ref(), &event) {
+                    Reads::Yes => items.push(Item { event, place: Place::Job(ticket) }),
+                    Reads::NewerVersion => ends.push((ticket, newer::aside(&event, job.snoozes))),
+                    Reads::UnknownTopic => unknown.push((ticket, event, job.snoozes)),
+                },
                 Err(error) => {
                     let failure = Failure::permanent(format!("the event cannot be read: {error}"));
                     ends.push((ticket, self.resolve(&ticket, failure)));
+                    meter::handled(name, self.stage.lane, "unreadable", 1);
                 }
             }
         }
-        meter::handled(name, self.stage.lane, "unreadable", ends.len());
+        if !unknown.is_empty() {
+            let mut conn = self.stage.pool.get().await.map_err(|_| Away)?;
+            let pipeline = self.stage.pipeline.as_ref();
+            ends.extend(newer::judge(&mut conn, pipeline, &self.policy, unknown).await.map_err(away)?);
+        }
         for (item, left) in self.stage.handle(items, before).await? {
             let Place::Job(ticket) = item.place else { continue };
             let resolution = match left {
@@ -253,7 +284,7 @@ impl JobConsumer {
                         "event failed");
                     self.resolve(&ticket, failure)
                 }
-                Left::Behind => Resolution::HAND_BACK,
+                Left::Behind | Left::Newer => Resolution::HAND_BACK,
             };
             ends.push((ticket, resolution));
         }

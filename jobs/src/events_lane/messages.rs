@@ -12,7 +12,11 @@ use lapin::{
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{broker::Link, publish::SEQ_HEADER};
+use super::{
+    broker::Link,
+    publish::{AGAIN_HEADER, SEQ_HEADER},
+};
+use crate::trace;
 
 /// Pause before a queue is consumed again after its channel was lost.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -61,6 +65,21 @@ pub(crate) fn seq_of(message: &Delivery) -> i64 {
     match headers.and_then(|headers| headers.inner().get(SEQ_HEADER)) {
         Some(AMQPValue::LongLongInt(seq)) => *seq,
         _ => 0,
+    }
+}
+
+/// Whether an operator had the message published again, for others: our pipelines have replays of their own.
+pub(crate) fn is_again(message: &Delivery) -> bool {
+    let headers = message.properties.headers().as_ref();
+    headers.is_some_and(|headers| headers.inner().contains_key(AGAIN_HEADER))
+}
+
+/// The trace context that the relay has given a message.
+pub(crate) fn traceparent_of(message: &Delivery) -> Option<&str> {
+    let headers = message.properties.headers().as_ref();
+    match headers.and_then(|headers| headers.inner().get(trace::HEADER)) {
+        Some(AMQPValue::LongString(text)) => std::str::from_utf8(text.as_bytes()).ok(),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@
 //! | `waybill_outbox_oldest_seconds` | | age of the oldest of them |
 //! | `waybill_events_lane` | lane | 1 for the lane this process' relay takes, else 0 |
 //! | `waybill_events_published_total` | topic, lane | events handed on |
-//! | `waybill_events_handled_total` | pipeline, lane, outcome | done, duplicate, failed, behind, unreadable, ignored |
+//! | `waybill_events_handled_total` | pipeline, lane, outcome | done, duplicate, failed, behind, newer, unreadable, ignored |
 //! | `waybill_events_duplicate_total` | pipeline | copies of events that were handled before |
 //! | `waybill_events_parked_total` | pipeline | messages that became jobs or dead letters |
 
@@ -14,7 +14,7 @@ use metrics::{counter, gauge};
 
 use super::item::Lane;
 
-/// `waybill_events_handled_total{pipeline, lane, outcome}`: done, duplicate, failed, behind, unreadable or ignored.
+/// `waybill_events_handled_total{pipeline, lane, outcome}`: done, duplicate, failed, behind, newer, unreadable or ignored.
 pub(crate) fn handled(pipeline: &'static str, lane: Lane, outcome: &'static str, events: usize) {
     if events > 0 {
         counter!("waybill_events_handled_total",

@@ -19,7 +19,9 @@
 //!    lane at any moment without overtaking (one index probe per aggregate and batch).
 //! 5. A relay that turns from the broker to Postgres first hands over, in `seq` order, what it has published and nobody has
 //!    handled yet (`switch.rs`), so that later events do not overtake those that are stuck in a broker that is away.
-//! 6. The inbox row is written in the transaction of the effect and refuses a second one, on whichever lane it comes.
+//! 6. What only a newer release reads is kept as a job of its pipeline, by old relays and old consumers alike (`routes.rs`,
+//!    `newer.rs`), and holds back what is behind it.
+//! 7. The inbox row is written in the transaction of the effect and refuses a second one, on whichever lane it comes.
 
 mod amqp;
 mod backlog;
@@ -38,13 +40,19 @@ pub(crate) mod inline;
 mod item;
 mod jobs;
 mod lag;
+pub mod log;
 mod messages;
 mod meter;
+mod moves;
+mod newer;
 mod outbox;
 mod park;
 mod publish;
+mod refusals;
 mod relay;
 pub mod replay;
+pub mod republish;
+mod routes;
 mod run;
 mod shards;
 mod switch;

@@ -19,8 +19,10 @@ use crate::{
 pub(crate) struct Parked {
     pub event: EventEnvelope,
     pub seq: i64,
-    /// The attempt that failed; `None` for one that waits behind others.
+    /// The attempt that failed; `None` for one that was not tried.
     pub failure: Option<Failure>,
+    /// Not tried because it waits behind others.
+    pub behind: bool,
 }
 
 #[derive(QueryableByName)]

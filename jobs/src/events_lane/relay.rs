@@ -1,6 +1,6 @@
 //! The relay: from the outbox to a lane.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use diesel::QueryResult;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
@@ -17,12 +17,14 @@ use super::{
     config::EventsConfig,
     item::Lane,
     meter,
-    outbox::{self, Outgoing, Routes},
+    outbox::Routes,
     publish::Publisher,
+    refusals::Refusals,
     shards::Shards,
     switch,
+    topology::Topology,
 };
-use crate::postgres::{self, LinkError};
+use crate::postgres::{self, LinkError, Notifier};
 
 /// A statement that takes longer has lost its connection.
 const STATEMENT_LIMIT: Duration = Duration::from_mins(1);
@@ -49,6 +51,9 @@ pub(crate) struct Relay {
     pub routes: Routes,
     /// The broker to publish to, if one is configured.
     pub link: Option<Link>,
+    pub topology: Arc<Topology>,
+    /// Wakes the consumers of what becomes jobs.
+    pub notifier: Option<Notifier>,
     /// This process' row in `workers`, which shows the lane.
     pub worker: watch::Receiver<Option<Uuid>>,
 }
@@ -85,11 +90,10 @@ impl Relay {
         Shards::announce(&mut conn).await?;
         conn.batch_execute(TUNING).await?;
         sql("listen waybill_jobs").execute(&mut conn).await?;
-        let topics = self.routes.by_topic();
         let mut session = Session {
+            refusals: Refusals::new(self.config.down_after),
             relay: self,
             conn,
-            topics,
             shards: Shards::default(),
             publisher: None,
             shown: None,
@@ -102,12 +106,12 @@ impl Relay {
 }
 
 /// A relay with its connection.
-struct Session<'r> {
-    relay: &'r mut Relay,
-    conn: Conn,
-    topics: HashMap<&'static str, Vec<&'static str>>,
-    shards: Shards,
-    publisher: Option<Publisher>,
+pub(super) struct Session<'r> {
+    pub(super) relay: &'r mut Relay,
+    pub(super) conn: Conn,
+    pub(super) refusals: Refusals,
+    pub(super) shards: Shards,
+    pub(super) publisher: Option<Publisher>,
     shown: Option<(Lane, String, Option<Uuid>)>,
     balanced: Option<Instant>,
     measured: Option<Instant>,
@@ -179,115 +183,8 @@ impl Session<'_> {
         }
     }
 
-    async fn publish(
-        &mut self,
-        health: &mut Health,
-        connection: Arc<lapin::Connection>,
-    ) -> QueryResult<usize> {
-        let limit = if health.is_probing() { 1 } else { self.relay.config.relay_batch };
-        let events = outbox::read(&mut self.conn, &self.shards.owned(), limit).await?;
-        if events.is_empty() {
-            self.settle().await?;
-            return Ok(0);
-        }
-        let turning: Vec<i16> = self
-            .shards
-            .on(Lane::Postgres)
-            .into_iter()
-            .filter(|shard| events.iter().any(|event| event.shard == *shard))
-            .collect();
-        if !turning.is_empty() {
-            switch::to_amqp(&mut self.conn, &turning).await?;
-            self.shards.moved(&turning, Lane::Amqp);
-            tracing::info!(shards = ?turning, lane = "amqp", "shards of the outbox changed lane");
-        }
-        let started = Instant::now();
-        let (confirmed, failure) = self.send(&connection, &events).await;
-        if !confirmed.is_empty() {
-            outbox::published(&mut self.conn, &self.relay.routes, &confirmed).await?;
-            Self::count(&events, &confirmed);
-            health.succeeded();
-        }
-        if let Some(reason) = failure {
-            tracing::warn!(reason, confirmed = confirmed.len(), events = events.len(), "publishing failed");
-            self.publisher = None;
-            if connection.status().blocked() {
-                // Another connection would find out only by being blocked too; this one will be told when it is over.
-                health.blocked(started);
-            } else {
-                health.failed(reason);
-                if let Some(link) = &self.relay.link {
-                    link.reconnect();
-                }
-            }
-        }
-        self.settle().await?;
-        Ok(confirmed.len())
-    }
-
-    async fn send(
-        &mut self,
-        connection: &Arc<lapin::Connection>,
-        events: &[Outgoing],
-    ) -> (Vec<i64>, Option<String>) {
-        let patience = self.relay.config.down_after;
-        if self.publisher.as_ref().is_none_or(|publisher| !publisher.is_on(connection)) {
-            self.publisher = None;
-            match tokio::time::timeout(patience, Publisher::open(Arc::clone(connection))).await {
-                Ok(Ok(publisher)) => self.publisher = Some(publisher),
-                Ok(Err(error)) => return (Vec::new(), Some(error.to_string())),
-                Err(_) => return (Vec::new(), Some(format!("no channel within {patience:?}"))),
-            }
-        }
-        let Some(publisher) = &self.publisher else { return (Vec::new(), None) };
-        let published = publisher.publish(&self.relay.config.exchange, &self.topics, events, patience).await;
-        if published.refused > 0 {
-            tracing::warn!(
-                events = published.refused,
-                "a full queue refuses events, they wait in the outbox"
-            );
-        }
-        (published.confirmed, published.failure)
-    }
-
-    fn count(events: &[Outgoing], confirmed: &[i64]) {
-        let confirmed: std::collections::HashSet<i64> = confirmed.iter().copied().collect();
-        let mut topics: HashMap<&str, u64> = HashMap::new();
-        for event in events.iter().filter(|event| confirmed.contains(&event.seq)) {
-            *topics.entry(event.topic.as_str()).or_default() += 1;
-        }
-        for (topic, events) in topics {
-            meter::published(topic.to_owned(), Lane::Amqp, events);
-        }
-    }
-
-    async fn hand_over(&mut self, reason: &str) -> QueryResult<usize> {
-        let max_attempts = self.relay.config.policy.max_attempts;
-        let turning = self.shards.on(Lane::Amqp);
-        if !turning.is_empty() {
-            let events = switch::to_postgres(&mut self.conn, &turning, reason, max_attempts).await?;
-            self.shards.moved(&turning, Lane::Postgres);
-            tracing::warn!(shards = ?turning, lane = "postgres", reason, events, "shards of the outbox changed lane");
-        }
-        let config = &self.relay.config;
-        let counts = outbox::hand_over(
-            &mut self.conn,
-            &self.relay.routes,
-            &self.shards.owned(),
-            config.relay_batch,
-            max_attempts,
-        )
-        .await?;
-        let mut moved = 0;
-        for (topic, events) in counts {
-            moved += usize::try_from(events).unwrap_or(usize::MAX);
-            meter::published(topic, Lane::Postgres, events);
-        }
-        Ok(moved)
-    }
-
     /// Moves the mark of what the broker's consumers have settled.
-    async fn settle(&mut self) -> QueryResult<()> {
+    pub(super) async fn settle(&mut self) -> QueryResult<()> {
         let (at, pause) = self.settled;
         if at.elapsed() < pause {
             return Ok(());

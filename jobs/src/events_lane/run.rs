@@ -1,6 +1,6 @@
 //! The events' side of a process.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -20,9 +20,10 @@ use super::{
     messages::MessageSource,
     outbox::Routes,
     relay::Relay,
+    routes,
     topology::Topology,
 };
-use crate::{pipeline::Pipeline, postgres::Hints};
+use crate::{pipeline::Pipeline, postgres::Notifier};
 
 /// Messages of the dead queue in hand: there are hardly ever any.
 const DEAD_BATCH: u16 = 50;
@@ -34,7 +35,8 @@ pub struct Events {
     routes: Vec<PipelineSpec>,
     pipelines: Vec<Arc<dyn Pipeline>>,
     config: EventsConfig,
-    hints: Option<Hints>,
+    notifier: Option<Notifier>,
+    quiet: Option<watch::Receiver<Option<String>>>,
 }
 
 impl Events {
@@ -57,13 +59,29 @@ impl Events {
                 routes.push(PipelineSpec::of(pipeline.as_ref()));
             }
         }
-        Self { database_url: database_url.into(), pool, routes, pipelines, config, hints: None }
+        Self {
+            database_url: database_url.into(),
+            pool,
+            routes,
+            pipelines,
+            config,
+            notifier: None,
+            quiet: None,
+        }
     }
 
-    /// Wakes the consumers of event jobs by the process' hints, beside polling.
+    /// Wakes by the process' notifier, beside polling: the consumers of event jobs, and who waits for what events cause.
     #[must_use]
-    pub fn with_hints(mut self, hints: Hints) -> Self {
-        self.hints = Some(hints);
+    pub fn with_notifier(mut self, notifier: Notifier) -> Self {
+        self.notifier = Some(notifier);
+        self
+    }
+
+    /// Takes no events while somebody wants the process to be quiet, see [`crate::runtime::Worker::quiet`]. The relay goes
+    /// on: it may be the only one.
+    #[must_use]
+    pub fn with_quiet(mut self, quiet: watch::Receiver<Option<String>>) -> Self {
+        self.quiet = Some(quiet);
         self
     }
 
@@ -74,11 +92,15 @@ impl Events {
     /// it is `None`.
     pub async fn run(self, worker: watch::Receiver<Option<Uuid>>, shutdown: CancellationToken) {
         let deadline = self.config.shutdown_deadline;
+        // Before any queue is bound: whoever gets an event through it must know that somebody wants it.
+        let routes = Routes::new(&self.routes);
+        routes::announce(&self.pool, &routes, &shutdown).await;
         // The connections to the broker outlive those who use them.
         let disconnect = CancellationToken::new();
         let mut links = JoinSet::new();
         let mut tasks = JoinSet::new();
 
+        tasks.spawn(routes::keep(self.pool.clone(), routes, shutdown.clone()));
         let topology = Arc::new(Topology::new(&self.config, self.routes.clone()));
         let mut link = |name: &str| {
             let url = self.config.broker_url.clone()?;
@@ -93,25 +115,47 @@ impl Events {
                 config: self.config.clone(),
                 routes: Routes::new(&self.routes),
                 link: link("relay"),
+                topology: Arc::clone(&topology),
+                notifier: self.notifier.clone(),
                 worker: worker.clone(),
             };
             tasks.spawn(relay.run(shutdown.clone()));
         }
-        if !self.pipelines.is_empty() {
-            if let Some(link) = link("consumers") {
-                self.consume_messages(&mut tasks, &link, &topology, &shutdown);
-            }
-            self.consume_jobs(&mut tasks, &worker, &shutdown);
+        let consumers = (!self.pipelines.is_empty()).then(|| link("consumers"));
+        if let Some(link) = consumers {
+            self.consume(link.as_ref(), &topology, &worker, &shutdown).await;
         }
 
         shutdown.cancelled().await;
-        let drained = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(deadline, drained).await.is_err() {
-            tracing::warn!(?deadline, "event batches in hand took too long, others will handle them");
-        }
-        tasks.shutdown().await;
+        drained(&mut tasks, deadline).await;
         disconnect.cancel();
         while links.join_next().await.is_some() {}
+    }
+
+    /// Takes events whenever nobody wants the process to be quiet, until `shutdown`. Each time it ends, what is in hand is
+    /// finished and the rest goes back.
+    async fn consume(
+        &self,
+        link: Option<&Link>,
+        topology: &Arc<Topology>,
+        worker: &watch::Receiver<Option<Uuid>>,
+        shutdown: &CancellationToken,
+    ) {
+        let mut quiet = self.quiet.clone();
+        while !shutdown.is_cancelled() {
+            if !until(quiet.as_mut(), false, shutdown).await {
+                return;
+            }
+            let stop = shutdown.child_token();
+            let mut tasks = JoinSet::new();
+            if let Some(link) = link {
+                self.consume_messages(&mut tasks, link, topology, &stop);
+            }
+            self.consume_jobs(&mut tasks, worker, &stop);
+            until(quiet.as_mut(), true, shutdown).await;
+            stop.cancel();
+            drained(&mut tasks, self.config.shutdown_deadline).await;
+        }
     }
 
     fn stage(&self, pipeline: &Arc<dyn Pipeline>, lane: Lane) -> Stage {
@@ -119,6 +163,7 @@ impl Events {
             pipeline: Arc::clone(pipeline),
             pool: self.pool.clone(),
             lane,
+            notifier: self.notifier.clone(),
             timeout: self.config.policy.timeout,
             parts: self.config.concurrency.clamp(1, 4),
         }
@@ -192,7 +237,7 @@ impl Events {
                 max_batch: pipeline.max_batch().clamp(1, usize::from(self.config.prefetch)),
                 poll: self.config.poll,
                 worker: worker.clone(),
-                hints: self.hints.clone(),
+                hints: self.notifier.as_ref().map(|notifier| notifier.hints().clone()),
             };
             let consumer = Arc::new(JobConsumer {
                 stage: self.stage(pipeline, Lane::Postgres),
@@ -210,4 +255,36 @@ impl Events {
             ));
         }
     }
+}
+
+/// Waits until the process is quiet, or is not. `false` if the end came first.
+async fn until(
+    quiet: Option<&mut watch::Receiver<Option<String>>>,
+    wanted: bool,
+    shutdown: &CancellationToken,
+) -> bool {
+    let reached = async {
+        match quiet {
+            Some(quiet) => quiet.wait_for(|quiet| quiet.is_some() == wanted).await.is_ok(),
+            None => !wanted,
+        }
+    };
+    match shutdown.run_until_cancelled(reached).await {
+        Some(true) => true,
+        // Nobody is there to say so any more, or ever was.
+        Some(false) => {
+            shutdown.cancelled().await;
+            false
+        }
+        None => false,
+    }
+}
+
+/// Lets batches in hand end.
+async fn drained(tasks: &mut JoinSet<()>, deadline: Duration) {
+    let all = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(deadline, all).await.is_err() {
+        tracing::warn!(?deadline, "event batches in hand took too long, others will handle them");
+    }
+    tasks.shutdown().await;
 }

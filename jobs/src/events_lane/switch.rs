@@ -7,12 +7,16 @@
 //! Its copies at the broker are duplicates when it comes back. To find it, only what was published after `settled_at` needs
 //! to be looked at; [`settle`] moves that mark along.
 
-use diesel::sql_types::{Array, BigInt, SmallInt, Text};
+use diesel::sql_types::{Array, BigInt, Nullable, SmallInt, Text, Uuid as SqlUuid};
 use diesel::{QueryResult, QueryableByName};
 use diesel_async::{AsyncConnection, RunQueryDsl};
+use uuid::Uuid;
 use waybill_schema::{Conn, sql};
 
-use super::item::Lane;
+use super::{
+    item::Lane,
+    outbox::{self, Handed, Outgoing, Routes, Which},
+};
 
 #[derive(QueryableByName)]
 struct Count {
@@ -60,7 +64,7 @@ pub(crate) async fn to_postgres(
     let shards = shards.to_vec();
     let reason = reason.to_owned();
     conn.transaction(async |conn: &mut Conn| -> QueryResult<u64> {
-        let events = reclaim(conn, &shards, max_attempts).await?;
+        let events = reclaim(conn, &shards, None, max_attempts).await?;
         sql("update event_shards set lane = 'postgres', reason = $2, changed_at = now() where shard = any ($1)")
             .bind::<Array<SmallInt>, _>(&shards)
             .bind::<Text, _>(&reason)
@@ -71,12 +75,39 @@ pub(crate) async fn to_postgres(
     .await
 }
 
+/// Makes jobs of these events, of shards that stay on the broker's lane: first of what the broker has of their aggregates,
+/// so that the order holds. Later ones come by the broker and are parked behind them.
+pub(crate) async fn divert(
+    conn: &mut Conn,
+    routes: &Routes,
+    events: &[Outgoing],
+    max_attempts: i16,
+) -> QueryResult<Vec<Handed>> {
+    let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
+    let mut shards: Vec<i16> = events.iter().map(|event| event.shard).collect();
+    let mut aggregates: Vec<Uuid> = events.iter().map(|event| event.aggregate_id).collect();
+    shards.sort_unstable();
+    shards.dedup();
+    aggregates.sort_unstable();
+    aggregates.dedup();
+    conn.transaction(async |conn: &mut Conn| -> QueryResult<Vec<Handed>> {
+        reclaim(conn, &shards, Some(&aggregates), max_attempts).await?;
+        outbox::hand_over(conn, routes, Which::These(&seqs), max_attempts).await
+    })
+    .await
+}
+
 /// Makes jobs of what was published and is neither handled, nor a job, nor given up.
 ///
 /// Two days bound the search; what waits longer in the broker is safe there, but may be overtaken. The margin of ten
 /// seconds is for a database's clock that steps back. The laterals keep the inbox lookups index probes: what has to be
 /// looked at is little, the inbox is large.
-async fn reclaim(conn: &mut Conn, shards: &[i16], max_attempts: i16) -> QueryResult<u64> {
+async fn reclaim(
+    conn: &mut Conn,
+    shards: &[i16],
+    aggregates: Option<&[Uuid]>,
+    max_attempts: i16,
+) -> QueryResult<u64> {
     let Count { events } = sql("with late as (
              select e.*, p.name as pipeline, event_job_id(p.name, e.seq, e.id) as job_id
              from event_shards s
@@ -86,6 +117,7 @@ async fn reclaim(conn: &mut Conn, shards: &[i16], max_attempts: i16) -> QueryRes
                                 where i.pipeline = p.name and i.event_id = e.id and i.event_at = e.created_at
                                 limit 1) handled on true
              where s.shard = any ($1) and e.lane = 'amqp' and handled.one is null
+               and ($3 is null or e.aggregate_id = any ($3))
                and e.created_at > now() - interval '2 days'
                and e.published_at > (select min(settled_at) from event_shards where shard = any ($1))
                                     - interval '10 seconds'),
@@ -104,6 +136,7 @@ async fn reclaim(conn: &mut Conn, shards: &[i16], max_attempts: i16) -> QueryRes
          select count(*) as events from queued")
     .bind::<Array<SmallInt>, _>(shards)
     .bind::<SmallInt, _>(max_attempts)
+    .bind::<Nullable<Array<SqlUuid>>, _>(aggregates)
     .get_result(conn)
     .await?;
     Ok(events.unsigned_abs())

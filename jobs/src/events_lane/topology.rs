@@ -87,6 +87,36 @@ impl Topology {
         channel.close(200, "declared".into()).await
     }
 
+    /// Whether [`declare`](Self::declare) binds the topic to the pipeline's queue.
+    pub(crate) fn declares(&self, pipeline: &str, topic: &str) -> bool {
+        self.routes.iter().any(|route| route.name == pipeline && route.topics.contains(&topic))
+    }
+
+    /// Binds the topics of another release's pipelines, (pipeline, topic), so that nothing published from now on passes
+    /// them by.
+    pub(crate) async fn bind(
+        &self,
+        connection: &Connection,
+        routes: &[(String, String)],
+    ) -> lapin::Result<()> {
+        let mut channel = connection.create_channel().await?;
+        for (pipeline, topic) in routes {
+            let queue = self.queue(pipeline);
+            channel = declare_queue(connection, channel, &queue, self.pipeline_arguments()).await?;
+            let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+            channel
+                .queue_bind(
+                    queue.as_str().into(),
+                    self.exchange.as_str().into(),
+                    topic.as_str().into(),
+                    options,
+                    arguments,
+                )
+                .await?;
+        }
+        channel.close(200, "bound".into()).await
+    }
+
     fn pipeline_arguments(&self) -> FieldTable {
         let mut arguments = quorum();
         // One consumer at a time gets messages: two would handle events of one aggregate side by side.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use waybill_schema::Conn;
 
 use super::{
-    FlowError,
+    FlowError, OnDead,
     head::{Head, head_methods},
     settle,
 };
@@ -26,13 +26,14 @@ const CHUNK: usize = 1_000;
 #[must_use = "a batch does nothing until it is started"]
 pub struct Batch {
     head: Head,
+    on_dead: OnDead,
     rows: Vec<Row>,
 }
 
 impl Batch {
     /// A batch without jobs. The name is for people.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { head: Head::new(name.into()), rows: Vec::new() }
+        Self { head: Head::new(name.into()), on_dead: OnDead::default(), rows: Vec::new() }
     }
 
     head_methods!(
@@ -46,7 +47,16 @@ impl Batch {
         self
     }
 
-    /// Adds jobs.
+    /// What a dead job means for the batch. By default it is over without it, as `failed`, and stays so if somebody retries the dead
+    /// letter later. With [`OnDead::Wait`] it stays open, and its callback waits, until each of its dead letters was retried to
+    /// the end, or discarded.
+    pub fn on_dead(mut self, on_dead: OnDead) -> Self {
+        self.on_dead = on_dead;
+        self
+    }
+
+    /// Adds jobs. Each is part of the batch or the batch is not started: one whose unique slot another job has is
+    /// [`FlowError::Taken`].
     pub fn jobs<J: Job>(mut self, jobs: impl IntoIterator<Item = J>) -> Self {
         for job in jobs {
             let row = Row::new(&job, Enqueue::default());
@@ -74,7 +84,7 @@ impl Batch {
         if let Some(error) = self.head.error.take() {
             return Err(error);
         }
-        self.head.insert(conn, "batch", sealed, "compensate").await?;
+        self.head.insert(conn, "batch", sealed, self.on_dead.as_str()).await?;
         let common = &self.head.common;
         for row in &mut self.rows {
             row.flow_id = Some(common.flow);
@@ -82,8 +92,14 @@ impl Batch {
             row.correlation_id = row.correlation_id.or(common.correlation_id);
             row.subject_id = row.subject_id.or(common.subject_id);
         }
-        for rows in self.rows.chunks(CHUNK) {
-            insert(conn, rows).await?;
+        // Unique slots are taken in one order within a statement, and not from one to the next.
+        let unique = self.rows.iter().any(|row| row.unique.is_some());
+        for rows in self.rows.chunks(if unique { self.rows.len() } else { CHUNK }) {
+            for (row, answer) in rows.iter().zip(insert(conn, rows).await?) {
+                if !answer.is_new() {
+                    return Err(FlowError::Taken { kind: row.kind.clone(), holder: answer.id() });
+                }
+            }
         }
         Ok(common.flow)
     }

@@ -2,6 +2,7 @@
 
 use diesel::sql_types::{Bool, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
+use uuid::Uuid;
 use waybill_schema::{Conn, new_id};
 
 use super::{
@@ -16,6 +17,7 @@ pub(super) struct Head {
     pub(super) common: Common,
     pub(super) when_over: Option<Planned>,
     pub(super) when_dead: Option<Planned>,
+    pub(super) for_job: Option<Uuid>,
     /// The first thing that could not be put into words; told when the flow is started.
     pub(super) error: Option<FlowError>,
 }
@@ -23,7 +25,7 @@ pub(super) struct Head {
 impl Head {
     pub(super) fn new(name: String) -> Self {
         let common = Common { flow: new_id(), ..Common::default() };
-        Self { name, common, when_over: None, when_dead: None, error: None }
+        Self { name, common, when_over: None, when_dead: None, for_job: None, error: None }
     }
 
     pub(super) fn plan<J: Job>(&mut self, job: &J) -> Option<Planned> {
@@ -48,8 +50,9 @@ impl Head {
         on_dead_step: &str,
     ) -> Result<(), FlowError> {
         waybill_schema::sql(
-            "insert into flows (id, kind, name, sealed, on_dead_step, when_over, when_dead, correlation_id, owner_id, subject_id)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            "insert into flows (id, kind, name, sealed, on_dead_step, when_over, when_dead, correlation_id, owner_id, subject_id,
+                 for_job)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind::<SqlUuid, _>(self.common.flow)
         .bind::<Text, _>(kind)
@@ -61,6 +64,7 @@ impl Head {
         .bind::<Nullable<SqlUuid>, _>(self.common.correlation_id)
         .bind::<Nullable<SqlUuid>, _>(self.common.owner_id)
         .bind::<Nullable<SqlUuid>, _>(self.common.subject_id)
+        .bind::<Nullable<SqlUuid>, _>(self.for_job)
         .execute(conn)
         .await?;
         Ok(())

@@ -34,12 +34,15 @@
 //! ```
 //!
 //! Nothing counts jobs as they end: a counter would be the one row for which every job of a batch waits. After a completion
-//! has been committed, the worker asks of the tables whether the flow goes on ([`settle`]), with the flow's row locked; a
-//! [`sweep`] does it for the worker that died in between. What follows is enqueued in the transaction that notes it, so no
-//! crash forks a flow or makes it stand still. Jobs without a flow pay nothing.
+//! has been committed, the worker asks of the tables whether the flow goes on, with the flow's row locked; a [`sweep`] does
+//! it for the worker that died in between. Neither waits for a flow that somebody else has locked: it is tried again. What
+//! follows is enqueued in the transaction that notes it, so no crash forks a flow or makes it stand still. Jobs without a flow
+//! pay nothing.
 
 mod batch;
 mod head;
+mod list;
+mod locked;
 mod planned;
 mod settle;
 mod settler;
@@ -55,8 +58,9 @@ use uuid::Uuid;
 use waybill_schema::Conn;
 
 pub use batch::{Batch, seal};
+pub use list::{Filter, FlowRow, held, held_by, list};
+pub use settle::sweep;
 pub(crate) use settle::sweep_after;
-pub use settle::{settle, sweep};
 pub(crate) use settler::Settler;
 pub use view::{FlowView, StepView, find, find_for_owner, open, steps as steps_of};
 pub use workflow::{OnDead, Workflow};
@@ -69,6 +73,17 @@ pub enum FlowError {
     /// The steps do not make a workflow.
     #[error("workflow: {0}")]
     Steps(String),
+    /// A job that is enqueued later, a step's or a callback, is unique.
+    #[error("jobs of the kind {0} are unique, and cannot be planned: enqueue one from a step")]
+    Unique(&'static str),
+    /// A job of a batch was not enqueued, because another has its unique slot.
+    #[error("a job of the kind {kind} cannot be part of the batch: {holder} has its unique slot")]
+    Taken {
+        /// Its kind.
+        kind: String,
+        /// Who has it.
+        holder: Uuid,
+    },
     /// A job could not be enqueued, or put into words.
     #[error(transparent)]
     Enqueue(#[from] EnqueueError),

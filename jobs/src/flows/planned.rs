@@ -6,6 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 use waybill_schema::Conn;
 
+use super::FlowError;
 use crate::{
     contract::Job,
     enqueue::{Enqueue, EnqueueError, RawJob, Row, insert},
@@ -33,7 +34,12 @@ pub(super) struct Common {
 }
 
 impl Planned {
-    pub(super) fn of<J: Job>(job: &J) -> Result<Self, EnqueueError> {
+    /// Refuses one that is unique: when its turn comes another may have its slot, and what stands for a step must be that step's
+    /// own job, with its own end.
+    pub(super) fn of<J: Job>(job: &J) -> Result<Self, FlowError> {
+        if job.unique().is_some() {
+            return Err(FlowError::Unique(J::KIND));
+        }
         Ok(Self {
             job: RawJob::of(job)?,
             partition_key: job.partition_key(),

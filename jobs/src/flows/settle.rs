@@ -1,19 +1,20 @@
 //! Whether a flow goes on, asked of the tables.
 
-use diesel::sql_types::{Array, BigInt, Bool, Jsonb, Nullable, Text, Uuid as SqlUuid};
-use diesel::{OptionalExtension, QueryResult, QueryableByName};
+use std::time::{Duration, Instant};
+
+use diesel::sql_types::{Array, BigInt, Bool, Text, Uuid as SqlUuid};
+use diesel::{QueryResult, QueryableByName};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 use waybill_schema::Conn;
 
-use super::{
-    planned::{Common, put, read},
-    steps,
-};
+use super::{locked::Flow, steps};
 
 /// Flows looked after in one part of a sweep.
 const SWEPT: i64 = 500;
+/// And for how long: whoever sweeps also looks for dead workers. One that fails takes half of it at most, as a rule none.
+const TIME: Duration = Duration::from_secs(1);
 
 #[derive(QueryableByName)]
 struct Id {
@@ -21,93 +22,19 @@ struct Id {
     id: Uuid,
 }
 
-/// A flow whose row is locked.
-#[derive(QueryableByName)]
-pub(super) struct Flow {
-    #[diesel(sql_type = SqlUuid)]
-    pub(super) id: Uuid,
-    #[diesel(sql_type = Text)]
-    kind: String,
-    #[diesel(sql_type = Text)]
-    pub(super) state: String,
-    #[diesel(sql_type = Bool)]
-    sealed: bool,
-    #[diesel(sql_type = Text)]
-    pub(super) on_dead_step: String,
-    #[diesel(sql_type = Nullable<Jsonb>)]
-    when_over: Option<Value>,
-    #[diesel(sql_type = Nullable<Jsonb>)]
-    when_dead: Option<Value>,
-    #[diesel(sql_type = Bool)]
-    told: bool,
-    #[diesel(sql_type = Nullable<SqlUuid>)]
-    correlation_id: Option<Uuid>,
-    #[diesel(sql_type = Nullable<SqlUuid>)]
-    owner_id: Option<Uuid>,
-    #[diesel(sql_type = Nullable<SqlUuid>)]
-    subject_id: Option<Uuid>,
-    #[diesel(sql_type = Nullable<Jsonb>)]
-    pub(super) cancel: Option<Value>,
-}
-
-impl Flow {
-    pub(super) fn common(&self) -> Common {
-        Common {
-            flow: self.id,
-            correlation_id: self.correlation_id,
-            owner_id: self.owner_id,
-            subject_id: self.subject_id,
-        }
-    }
-
-    /// Enqueues the callback for the first dead job, once; answers with its queue.
-    pub(super) async fn tell_dead(&mut self, conn: &mut Conn) -> QueryResult<Option<String>> {
-        if self.told {
-            return Ok(None);
-        }
-        self.told = true;
-        waybill_schema::sql("update flows set dead_told_at = clock_timestamp() where id = $1")
-            .bind::<SqlUuid, _>(self.id)
-            .execute(conn)
-            .await?;
-        self.call(conn, self.when_dead.clone()).await
-    }
-
-    /// Ends the flow and enqueues its callback; answers with its queue.
-    pub(super) async fn end(
-        &self,
-        conn: &mut Conn,
-        state: &str,
-        report: &Value,
-    ) -> QueryResult<Option<String>> {
-        waybill_schema::sql(
-            "update flows set state = $2, report = $3, finished_at = clock_timestamp() where id = $1",
-        )
-        .bind::<SqlUuid, _>(self.id)
-        .bind::<Text, _>(state)
-        .bind::<Jsonb, _>(report)
-        .execute(conn)
-        .await?;
-        self.call(conn, self.when_over.clone()).await
-    }
-
-    async fn call(&self, conn: &Conn, planned: Option<Value>) -> QueryResult<Option<String>> {
-        let Some(planned) = planned else { return Ok(None) };
-        let row = read(planned)?.row(&self.common(), None);
-        let queue = row.queue.clone();
-        put(conn, &[row]).await?;
-        Ok(Some(queue))
-    }
-}
-
 /// What makes a flow one to look after, whatever was done for it before. `f` is the flow.
 macro_rules! goes_on {
     () => {
         "f.finished_at is null and case f.kind
              when 'batch' then f.sealed and not exists (select from jobs j where j.flow_id = f.id)
+                     and (f.on_dead_step <> 'wait' or f.cancel is not null
+                          or not exists (select from dead_letters d where d.flow_id = f.id))
                  or f.dead_told_at is null and f.when_dead is not null
                      and exists (select from dead_letters d where d.flow_id = f.id)
-             else f.cancel is not null and f.state = 'running' or exists (
+             else f.state = 'running' and (f.cancel is not null or f.for_job is not null
+                     and not exists (select from jobs j where j.id = f.for_job)
+                     and not exists (select from dead_letters d where d.id = f.for_job))
+                 or exists (
                  select from flow_steps s
                  where s.flow_id = f.id and case s.state
                      when 'live' then not exists (select from jobs j where j.id = s.job_id)
@@ -120,9 +47,8 @@ macro_rules! goes_on {
     };
 }
 
-/// Looks after these flows, each in a transaction of its own, after the completion of one of their jobs was committed. Answers
-/// with the queues that got jobs.
-pub async fn settle(conn: &mut Conn, flows: &[Uuid]) -> QueryResult<Vec<String>> {
+/// Looks after these flows, each in a transaction of its own, after the completion of one of their jobs was committed.
+pub(super) async fn settle(conn: &mut Conn, flows: &[Uuid]) -> QueryResult<Looked> {
     let due: Vec<Id> = waybill_schema::sql(concat!(
         "select f.id from flows f where f.id = any($1) and ",
         goes_on!(),
@@ -131,10 +57,11 @@ pub async fn settle(conn: &mut Conn, flows: &[Uuid]) -> QueryResult<Vec<String>>
     .bind::<Array<SqlUuid>, _>(flows)
     .load(conn)
     .await?;
-    each(conn, due).await.answer()
+    Ok(each(conn, due, None).await)
 }
 
-/// [`settle`] for all flows that nobody has looked after, because their worker died or a job ended in another way.
+/// Looks after all flows that nobody has looked after, because their worker died or a job ended in another way. Answers with the
+/// queues that got jobs. What others have locked is left to the next sweep.
 pub async fn sweep(conn: &mut Conn) -> QueryResult<Vec<String>> {
     let mut all = Looked::default();
     let mut after = Uuid::nil();
@@ -157,8 +84,8 @@ pub(crate) struct Part {
     pub(crate) next: Uuid,
 }
 
-/// A part of [`sweep`]: at most 500 flows, those behind `after`. Whoever goes round by it comes to every flow, however many in
-/// front of it fail each time.
+/// A part of [`sweep`]: at most 500 flows, and a second, of those behind `after`. Whoever goes round by it comes to every flow,
+/// however many in front of it fail each time, or are locked.
 pub(crate) async fn sweep_after(conn: &mut Conn, after: Uuid) -> QueryResult<Part> {
     let due: Vec<Id> = waybill_schema::sql(concat!(
         "select f.id from flows f where f.id > $2 and ",
@@ -170,8 +97,10 @@ pub(crate) async fn sweep_after(conn: &mut Conn, after: Uuid) -> QueryResult<Par
     .load(conn)
     .await?;
     let full = i64::try_from(due.len()).is_ok_and(|flows| flows == SWEPT);
-    let next = due.last().filter(|_| full).map_or(Uuid::nil(), |last| last.id);
-    Ok(Part { looked: each(conn, due).await, next })
+    let last = due.last().filter(|_| full).map_or(Uuid::nil(), |last| last.id);
+    let looked = each(conn, due, Some(Instant::now() + TIME)).await;
+    let next = looked.stopped.unwrap_or(last);
+    Ok(Part { looked, next })
 }
 
 /// What looking after some flows came to.
@@ -179,13 +108,17 @@ pub(crate) async fn sweep_after(conn: &mut Conn, after: Uuid) -> QueryResult<Par
 pub(crate) struct Looked {
     /// The queues that got jobs, each once.
     pub(crate) queues: Vec<String>,
+    /// Flows that somebody else has locked, who may have looked before what is new; or that have ended meanwhile.
+    pub(super) taken: Vec<Uuid>,
+    /// The last one looked at, if the time was over then.
+    stopped: Option<Uuid>,
     /// Why one did not go on.
     failed: Option<diesel::result::Error>,
 }
 
 impl Looked {
     /// An error only if nothing went on.
-    fn answer(mut self) -> QueryResult<Vec<String>> {
+    pub(super) fn answer(mut self) -> QueryResult<Vec<String>> {
         self.queues.sort_unstable();
         self.queues.dedup();
         match self.failed {
@@ -195,16 +128,26 @@ impl Looked {
     }
 }
 
-async fn each(conn: &mut Conn, due: Vec<Id>) -> Looked {
+async fn each(conn: &mut Conn, due: Vec<Id>, until: Option<Instant>) -> Looked {
     let mut looked = Looked::default();
-    for Id { id } in due {
-        match conn.transaction(async |conn| one(conn, id).await).await {
-            Ok(more) => looked.queues.extend(more),
+    let mut due = due.into_iter().peekable();
+    while let Some(Id { id }) = due.next() {
+        match conn.transaction(async |conn| try_one(conn, id).await).await {
+            Ok(Some(more)) => {
+                looked.queues.extend(more);
+                #[cfg(feature = "fail-points")]
+                let _ = crate::fail_point::strike("flow.settled").await;
+            }
+            Ok(None) => looked.taken.push(id),
             // One that cannot go on must not hold up the others.
             Err(error) => {
                 tracing::warn!(flow = %id, %error, "a flow does not go on; it is tried again");
                 looked.failed = Some(error);
             }
+        }
+        if due.peek().is_some() && until.is_some_and(|until| Instant::now() > until) {
+            looked.stopped = Some(id);
+            break;
         }
     }
     looked.queues.sort_unstable();
@@ -214,20 +157,26 @@ async fn each(conn: &mut Conn, due: Vec<Id>) -> Looked {
 
 /// Does what is to do for a flow in the transaction open on `conn`; answers with the queues that got jobs.
 pub(super) async fn one(conn: &mut Conn, id: Uuid) -> QueryResult<Vec<String>> {
-    // The lock in a statement of its own: the next one sees what was committed while this one waited.
-    let flow: Option<Flow> = waybill_schema::sql(
-        "select id, kind, state, sealed, on_dead_step, when_over, when_dead, dead_told_at is not null as told,
-                correlation_id, owner_id, subject_id, cancel
-         from flows where id = $1 and finished_at is null for update",
-    )
-    .bind::<SqlUuid, _>(id)
-    .get_result(conn)
-    .await
-    .optional()?;
-    match flow {
+    match Flow::lock(conn, id).await? {
         None => Ok(Vec::new()),
-        Some(flow) if flow.kind == "batch" => batch(conn, flow).await,
-        Some(flow) => steps::advance(conn, flow).await,
+        Some(flow) => look_after(conn, flow).await,
+    }
+}
+
+/// [`one`], unless somebody else is at it. Nobody waits here: one flow that is locked for long, by an open session of a person
+/// perhaps, would hold up all that come after it.
+async fn try_one(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Vec<String>>> {
+    let Some(flow) = Flow::try_lock(conn, id).await? else { return Ok(None) };
+    let queues = look_after(conn, flow).await?;
+    #[cfg(feature = "fail-points")]
+    crate::fail_point::strike_query("flow.settling").await?;
+    Ok(Some(queues))
+}
+
+async fn look_after(conn: &mut Conn, flow: Flow) -> QueryResult<Vec<String>> {
+    match flow.kind.as_str() {
+        "batch" => batch(conn, flow).await,
+        _ => steps::advance(conn, flow).await,
     }
 }
 
@@ -259,7 +208,8 @@ async fn batch(conn: &mut Conn, mut flow: Flow) -> QueryResult<Vec<String>> {
     if now.dead {
         queues.extend(flow.tell_dead(conn).await?);
     }
-    if now.live || !flow.sealed {
+    let waits = now.dead && flow.on_dead_step == "wait" && flow.cancel.is_none();
+    if now.live || !flow.sealed || waits {
         return Ok(queues);
     }
     let report = report(conn, flow.id).await?;

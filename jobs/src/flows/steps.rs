@@ -10,8 +10,9 @@ use uuid::Uuid;
 use waybill_schema::Conn;
 
 use super::{
+    locked::Flow,
     planned::{Planned, put, read},
-    settle::{Flow, report},
+    settle::report,
 };
 use crate::{cancel::cancel_all, enqueue::Row};
 
@@ -52,7 +53,10 @@ async fn load(conn: &mut Conn, flow: Uuid) -> QueryResult<Vec<Step>> {
              when state = 'undoing' then coalesce(
                  (select 'undoing' from jobs where id = s.undo_job_id),
                  (select 'undoing' from dead_letters where id = s.undo_job_id),
-                 'undone')
+                 -- By its kind it ends as `cancelled`, as all compensations do. Discarded, by whomever, it has undone nothing.
+                 (select case when h.state = 'done' or h.undo and h.state = 'cancelled' then 'undone' else 'not_undone' end
+                  from job_history h where id = s.undo_job_id order by finished_at desc limit 1),
+                 'not_undone')
              else state end as now
          from flow_steps s where flow_id = $1 order by place",
     )
@@ -95,6 +99,11 @@ pub(super) async fn advance(conn: &mut Conn, mut flow: Flow) -> QueryResult<Vec<
         queues.extend(flow.tell_dead(conn).await?);
     }
     if flow.state == "running" {
+        let done = steps.iter().all(|step| step.state == "done");
+        // Its job may be over before anybody has seen that the last step is.
+        if !done {
+            flow.heed_job(conn).await?;
+        }
         let gives_up = |step: &Step| match step.state.as_str() {
             "cancelled" => true,
             "dead" => flow.on_dead_step == "compensate",
@@ -102,7 +111,7 @@ pub(super) async fn advance(conn: &mut Conn, mut flow: Flow) -> QueryResult<Vec<
         };
         if flow.cancel.is_none() && !steps.iter().any(gives_up) {
             queues.extend(go_on(conn, &flow, &steps).await?);
-            if steps.iter().all(|step| step.state == "done") {
+            if done {
                 let report = report(conn, flow.id).await?;
                 queues.extend(flow.end(conn, "done", &report).await?);
             }

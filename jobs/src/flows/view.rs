@@ -53,7 +53,7 @@ pub struct StepView {
     /// The steps it needs.
     #[diesel(sql_type = Array<Text>)]
     pub needs: Vec<String>,
-    /// `waiting`, `live`, `done`, `dead`, `cancelled`, `skipped`, `undoing` or `undone`.
+    /// `waiting`, `live`, `done`, `dead`, `cancelled`, `skipped`, `undoing`, `undone` or `not_undone`.
     #[diesel(sql_type = Text)]
     pub state: String,
     /// Its job, once it was enqueued.

@@ -16,14 +16,24 @@ use super::{
 };
 use crate::{contract::Job, enqueue::EnqueueError};
 
-/// What becomes of a workflow with a dead step.
+/// What becomes of a workflow with a dead step, or of a batch with a dead job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnDead {
-    /// Its other steps are cancelled, those that are done are undone, the last first, and it is `failed`.
+    /// Its other steps are cancelled, those that are done are undone, the last first, and it is `failed`. A batch is `failed` once
+    /// its other jobs are over; nothing of it is undone.
     #[default]
     Compensate,
-    /// It waits until somebody has retried the dead letter; steps that do not need that one go on.
+    /// It waits until somebody has retried or discarded the dead letter; the others, but for steps that need that one, go on.
     Wait,
+}
+
+impl OnDead {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Compensate => "compensate",
+            Self::Wait => "wait",
+        }
+    }
 }
 
 struct Step {
@@ -91,6 +101,13 @@ impl Workflow {
         self
     }
 
+    /// Does the work of this job, and ends with it: once the job is neither live nor a dead letter (discarded, cancelled, deleted by
+    /// hand), the workflow is cancelled, by the next sweep of any worker.
+    pub fn for_job(mut self, job_id: Uuid) -> Self {
+        self.head.for_job = Some(job_id);
+        self
+    }
+
     /// A step may need only those before it, so that no circle can be said.
     fn check(&mut self) -> Result<(), FlowError> {
         if let Some(error) = self.head.error.take() {
@@ -123,11 +140,7 @@ impl Workflow {
     }
 
     async fn write(self, conn: &mut Conn) -> Result<Uuid, FlowError> {
-        let on_dead = match self.on_dead {
-            OnDead::Compensate => "compensate",
-            OnDead::Wait => "wait",
-        };
-        self.head.insert(conn, "workflow", true, on_dead).await?;
+        self.head.insert(conn, "workflow", true, self.on_dead.as_str()).await?;
         let id = self.id();
         let jobs = self.steps.iter().map(|step| write(&step.job)).collect::<Result<Vec<_>, _>>()?;
         let undos = self

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use waybill_schema::Conn;
 
-use super::row::{Identity, extend, insert, lock, remove};
+use super::row::{Identity, Wishes, Word, extend, insert, lock, remove};
 use crate::cancel;
 use crate::postgres::{CHANNEL, Hints, LinkError, link::connect, notify::ASKED, session::Session};
 
@@ -57,7 +57,8 @@ impl Pulse {
         hints: Hints,
     ) -> Result<Self, LinkError> {
         let (mut conn, key) = connect_and_lock(&url, timing).await?;
-        insert(&mut conn, session.id(), key, timing.lease, identity).await?;
+        let quiet = session.quiet();
+        insert(&mut conn, session.id(), key, timing.lease, identity, quiet.as_deref()).await?;
         Ok(Self { url, session, timing, hints, conn, key })
     }
 
@@ -107,12 +108,16 @@ impl Pulse {
 
     /// Extends the lease. False if the connection did not serve; a lost session is declared here.
     async fn beat(&mut self) -> bool {
-        let draining = self.session.stop().is_cancelled();
         let (id, key, lease) = (self.session.id(), self.key, self.timing.lease);
+        let word = word(&self.session);
         // A slow answer is no reason to drop the connection, and with it the lock, as long as the lease lasts.
-        match timeout(lease / 3, extend(&mut self.conn, id, key, lease, draining)).await {
-            Ok(Ok(Some(asked))) => {
-                self.session.ask(&asked);
+        let said = timeout(lease / 3, extend(&mut self.conn, id, key, lease, word)).await;
+        if !matches!(said, Ok(Ok(Some(_)))) {
+            self.session.tell_places_again();
+        }
+        match said {
+            Ok(Ok(Some(wishes))) => {
+                take_up(&self.session, wishes);
                 true
             }
             Ok(Ok(None)) => {
@@ -149,8 +154,10 @@ impl Pulse {
             let limit = self.timing.lease / 3;
             let attempt = timeout(limit, async {
                 let (mut conn, key) = connect_and_lock(&self.url, self.timing).await?;
-                let draining = self.session.stop().is_cancelled();
-                let ours = extend(&mut conn, self.session.id(), key, self.timing.lease, draining).await?;
+                // The row may have missed the last word about the places.
+                self.session.tell_places_again();
+                let word = word(&self.session);
+                let ours = extend(&mut conn, self.session.id(), key, self.timing.lease, word).await?;
                 Ok::<_, LinkError>((conn, key, ours))
             });
             // The attempt may hang longer than the grace; the handlers must not wait for it.
@@ -170,8 +177,8 @@ impl Pulse {
                 }
             };
             match outcome.unwrap_or(Err(LinkError::TimedOut(limit))) {
-                Ok((conn, key, Some(wanted))) => {
-                    self.session.ask(&wanted);
+                Ok((conn, key, Some(wishes))) => {
+                    take_up(&self.session, wishes);
                     (self.conn, self.key) = (conn, key);
                     tracing::info!(worker = %self.session.id(), away = ?since.elapsed(), "heartbeat is back");
                     return true;
@@ -214,6 +221,19 @@ impl Pulse {
             }
         }
     }
+}
+
+fn word(session: &Session) -> Word {
+    Word {
+        draining: session.stop().is_cancelled(),
+        quiet: session.is_quiet(),
+        places: session.untold_places(),
+    }
+}
+
+fn take_up(session: &Session, wishes: Wishes) {
+    session.ask(&wishes.asked);
+    session.set_quiet(wishes.quiet_by);
 }
 
 /// A connection that holds the lock of a new key.

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{
+    Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid,
+};
 use diesel::{OptionalExtension, QueryResult, QueryableByName};
 use diesel_async::RunQueryDsl;
+use serde_json::Value;
 use uuid::Uuid;
 use waybill_schema::Conn;
 
@@ -41,7 +44,7 @@ pub struct WorkerRow {
     /// The queues it serves.
     #[diesel(sql_type = Array<Text>)]
     pub queues: Vec<String>,
-    /// `running` or `draining`.
+    /// `running`, `quiet` or `draining`.
     #[diesel(sql_type = Text)]
     pub state: String,
     /// The lane its events come on, if it handles events.
@@ -68,7 +71,7 @@ pub struct WorkerRow {
 pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
     waybill_schema::sql(
         "select id, service, host, pid, version, queues, w.state, event_lane, started_at, heartbeat_at, lease_until, overdue,
-                (select count(*) from jobs j where j.worker_id = w.id and j.state = 'running') as running
+                (select count(*) from running_jobs j where j.worker_id = w.id) as running
          from workers w order by started_at, id",
     )
     .load(conn)
@@ -90,17 +93,19 @@ pub(super) async fn lock(conn: &mut Conn, key: i64) -> QueryResult<bool> {
     Ok(answer.yes)
 }
 
-/// Writes the row of a new worker.
+/// Writes the row of a new worker. `quiet` is who asked the process in its life before to claim nothing more.
 pub(super) async fn insert(
     conn: &mut Conn,
     id: Uuid,
     key: i64,
     lease: Duration,
     identity: &Identity,
+    quiet: Option<&str>,
 ) -> QueryResult<()> {
     waybill_schema::sql(
-        "insert into workers (id, service, host, pid, version, queues, lock_key, lease_until)
-         values ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 second')
+        "insert into workers (id, service, host, pid, version, queues, lock_key, lease_until, quiet_at, quiet_by)
+         values ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 second',
+                 case when $9 is not null then clock_timestamp() end, $9)
          on conflict (id) do update set lock_key = excluded.lock_key, unlocked_at = null,
              lease_until = excluded.lease_until",
     )
@@ -112,42 +117,62 @@ pub(super) async fn insert(
     .bind::<Array<Text>, _>(&identity.queues)
     .bind::<BigInt, _>(key)
     .bind::<Double, _>(lease.as_secs_f64())
+    .bind::<Nullable<Text>, _>(quiet)
     .execute(conn)
     .await
     .map(drop)
 }
 
+/// What others want of this worker.
 #[derive(QueryableByName)]
-struct Extended {
+pub(super) struct Wishes {
+    /// Jobs of it that were asked to end.
     #[diesel(sql_type = Array<SqlUuid>)]
-    asked: Vec<Uuid>,
+    pub asked: Vec<Uuid>,
+    /// Who wants it to claim nothing more.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub quiet_by: Option<String>,
 }
 
-/// Extends the lease, under a new lock key if the connection is new; `None` if the row is gone, else the jobs of this worker
-/// that were asked to end.
+/// What a worker says with each beat.
+pub(super) struct Word {
+    /// It is ending.
+    pub draining: bool,
+    /// It claims nothing more, as was wished before this beat.
+    pub quiet: bool,
+    /// How many jobs of each queue run at a time, where that has changed.
+    pub places: Option<Value>,
+}
+
+/// Extends the lease, under a new lock key if the connection is new; `None` if the row is gone, else what others want.
+///
+/// `quiet` is said a beat after the wish was read: no claim from before it is on its way by then.
 pub(super) async fn extend(
     conn: &mut Conn,
     id: Uuid,
     key: i64,
     lease: Duration,
-    draining: bool,
-) -> QueryResult<Option<Vec<Uuid>>> {
-    let row = waybill_schema::sql(
+    word: Word,
+) -> QueryResult<Option<Wishes>> {
+    waybill_schema::sql(
         "update workers
          set heartbeat_at = clock_timestamp(), lease_until = clock_timestamp() + $3 * interval '1 second',
-             lock_key = $2, unlocked_at = null, state = case when $4 then 'draining' else state end
+             lock_key = $2, unlocked_at = null, places = coalesce($6, places),
+             state = case when $4 then 'draining' when $5 and quiet_at is not null then 'quiet' else 'running' end
          where id = $1
-         returning array(select j.id from jobs j
+         returning case when quiet_at is not null then coalesce(quiet_by, '') end as quiet_by,
+                   array(select j.id from jobs j
                          where j.worker_id = $1 and j.cancel is not null and not j.undo) as asked",
     )
     .bind::<SqlUuid, _>(id)
     .bind::<BigInt, _>(key)
     .bind::<Double, _>(lease.as_secs_f64())
-    .bind::<Bool, _>(draining)
-    .get_result::<Extended>(conn)
+    .bind::<Bool, _>(word.draining)
+    .bind::<Bool, _>(word.quiet)
+    .bind::<Nullable<Jsonb>, _>(word.places)
+    .get_result(conn)
     .await
-    .optional()?;
-    Ok(row.map(|row| row.asked))
+    .optional()
 }
 
 /// Removes the row of a worker that holds nothing any more; false while it still holds jobs.
@@ -155,8 +180,11 @@ pub(super) async fn remove(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
     let answer: Answer = waybill_schema::sql(
         "with gone as (
              delete from workers w where id = $1
-               and not exists (select from jobs j where j.worker_id = w.id and j.state = 'running'))
-         select not exists (select from jobs where worker_id = $1 and state = 'running') as yes",
+               and not exists (select from running_jobs j where j.worker_id = w.id)),
+         claims as (
+             delete from job_claims c where worker_id = $1
+               and not exists (select from running_jobs j where j.claim_batch = c.id))
+         select not exists (select from running_jobs where worker_id = $1) as yes",
     )
     .bind::<SqlUuid, _>(id)
     .get_result(conn)

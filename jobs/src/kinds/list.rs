@@ -3,12 +3,11 @@
 use std::{future::Future, pin::Pin};
 
 use serde_json::Value;
-use uuid::Uuid;
 use waybill_schema::Conn;
 
-use crate::{Enqueue, EnqueueError, Job, enqueue_with};
+use crate::{Enqueue, EnqueueError, Enqueued, Job, try_enqueue};
 
-type Enqueued<'a> = Pin<Box<dyn Future<Output = Result<Uuid, EnqueueError>> + Send + 'a>>;
+type Enqueueing<'a> = Pin<Box<dyn Future<Output = Result<Enqueued, EnqueueError>> + Send + 'a>>;
 
 /// A kind, without its type.
 #[derive(Debug, Clone, Copy)]
@@ -27,8 +26,10 @@ pub struct KindInfo {
     pub sealed: bool,
     /// [`Job::OWNER_CANCELS`].
     pub owner_cancels: bool,
+    /// [`Job::CARRIES_ORDER`].
+    pub carries_order: bool,
     read: fn(Value) -> Result<Value, EnqueueError>,
-    enqueue: for<'a> fn(&'a Conn, Value, Enqueue) -> Enqueued<'a>,
+    enqueue: for<'a> fn(&'a Conn, Value, Enqueue) -> Enqueueing<'a>,
 }
 
 /// Every kind of this binary, in the order of their names.
@@ -61,6 +62,7 @@ impl KindInfo {
             compensates: J::COMPENSATES,
             sealed: J::SEALED,
             owner_cancels: J::OWNER_CANCELS,
+            carries_order: J::CARRIES_ORDER,
             read: read::<J>,
             enqueue: enqueue::<J>,
         }
@@ -77,8 +79,14 @@ impl KindInfo {
         Ok(read)
     }
 
-    /// Enqueues a job of this kind in the transaction open on `conn`, as if its type were known: with its keys and policy.
-    pub async fn enqueue(&self, conn: &Conn, payload: Value, options: Enqueue) -> Result<Uuid, EnqueueError> {
+    /// Enqueues a job of this kind in the transaction open on `conn`, as if its type were known: with its keys and policy, and
+    /// with the answer that there is one already, if there may be only one.
+    pub async fn enqueue(
+        &self,
+        conn: &Conn,
+        payload: Value,
+        options: Enqueue,
+    ) -> Result<Enqueued, EnqueueError> {
         (self.enqueue)(conn, payload, options).await
     }
 }
@@ -87,10 +95,10 @@ fn read<J: Job>(payload: Value) -> Result<Value, EnqueueError> {
     Ok(serde_json::to_value(serde_json::from_value::<J>(payload)?)?)
 }
 
-fn enqueue<J: Job>(conn: &Conn, payload: Value, options: Enqueue) -> Enqueued<'_> {
+fn enqueue<J: Job>(conn: &Conn, payload: Value, options: Enqueue) -> Enqueueing<'_> {
     Box::pin(async move {
         let job: J = serde_json::from_value(payload)?;
-        enqueue_with(conn, &job, options).await
+        try_enqueue(conn, &job, options).await
     })
 }
 

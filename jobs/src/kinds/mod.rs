@@ -9,6 +9,7 @@ pub mod list;
 mod maintain;
 mod reindex_products;
 mod replay_events;
+mod republish_events;
 mod run_checkout;
 mod run_import;
 mod send_mail;
@@ -27,6 +28,7 @@ macro_rules! kinds {
 kinds! {
     run_checkout::RunCheckout,
     replay_events::ReplayEvents,
+    republish_events::RepublishEvents,
     check_invariants::CheckInvariants,
     expire_checkouts::ExpireCheckouts,
     maintain::Maintain,

@@ -19,6 +19,7 @@ use super::{
     completer::{Completer, Resolution},
     fetch::{Fetched, Jobs},
     session::Session,
+    tid::Tid,
 };
 
 /// The claimed jobs of one queue as an apalis backend.
@@ -61,7 +62,7 @@ impl QueueBackend {
         let completer = self.completer.clone();
         tokio::spawn(async move {
             let (id, claim) = (fetched.job.id, fetched.job.claim);
-            completer.settle(id, claim, Resolution::HAND_BACK).await;
+            completer.settle(id, claim, Tid::UNKNOWN, Resolution::HAND_BACK).await;
             fetched.session.release(id, claim);
         });
     }

@@ -12,7 +12,10 @@ use serde_json::Value;
 use uuid::Uuid;
 use waybill_schema::Conn;
 
-use super::asked::{self, Ending};
+use super::{
+    asked::{self, Ending},
+    tid::{Tid, TidSql},
+};
 
 /// Longest error text kept with an attempt, in characters.
 const ERROR_LIMIT: usize = 2_000;
@@ -57,6 +60,8 @@ pub struct Completion {
     pub id: Uuid,
     /// Its fencing token.
     pub claim: i64,
+    /// Where its row probably is.
+    pub place: Tid,
     /// `done` with what its owner may read, or `cancelled` or `discarded` with the reason.
     pub end: End,
 }
@@ -89,54 +94,108 @@ pub struct PutBack {
     pub entry: Option<Entry>,
 }
 
+macro_rules! move_done {
+    ($found:literal) => {
+        concat!(
+            "with gone as (
+             delete from jobs j using ",
+            $found,
+            " and j.claim = t.claim and j.state = 'running'
+             returning j.*, t.result),
+         kept as (
+             insert into job_history (",
+            waybill_schema::job_columns!(),
+            ",
+                 state, failures, finished_at, result, reason)
+             select ",
+            waybill_schema::job_columns!(),
+            ",
+                 case when undo then 'cancelled' else 'done' end, failures, clock_timestamp(), result,
+                 case when undo then cancel ->> 'reason' end
+             from gone)
+         select id from gone"
+        )
+    };
+}
+
 /// Moves jobs to the history as done; the hot path, so it carries nothing but results.
 pub async fn complete_done(
     conn: &mut Conn,
     jobs: &[(Uuid, i64)],
     results: &[Option<Value>],
 ) -> QueryResult<Vec<Uuid>> {
-    waybill_schema::sql(concat!(
-        "with gone as (
-             delete from jobs j using unnest($1, $2, $3) as t(id, claim, result)
-             where j.id = t.id and j.claim = t.claim and j.state = 'running'
-             returning j.*, t.result),
-         kept as (
-             insert into job_history (",
-        waybill_schema::job_columns!(),
-        ",
-                 state, failures, finished_at, result, reason)
-             select ",
-        waybill_schema::job_columns!(),
-        ",
-                 case when undo then 'cancelled' else 'done' end, failures, clock_timestamp(), result,
-                 case when undo then cancel ->> 'reason' end
-             from gone)
-         select id from gone"
+    waybill_schema::sql(move_done!("unnest($1, $2, $3) as t(id, claim, result) where j.id = t.id"))
+        .bind::<Array<SqlUuid>, _>(jobs.iter().map(|job| job.0).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(jobs.iter().map(|job| job.1).collect::<Vec<_>>())
+        .bind::<Array<Nullable<Jsonb>>, _>(results)
+        .load(conn)
+        .await
+        .map(ids)
+}
+
+/// The same for rows that are where they were when they were claimed; others are left alone.
+async fn complete_in_place(
+    conn: &mut Conn,
+    places: &[Tid],
+    jobs: &[(Uuid, i64)],
+    results: &[Option<Value>],
+) -> QueryResult<Vec<Uuid>> {
+    waybill_schema::sql(move_done!(
+        "unnest($1, $2, $3, $4) as t(id, claim, result, place) where j.ctid = t.place and j.id = t.id"
     ))
     .bind::<Array<SqlUuid>, _>(jobs.iter().map(|job| job.0).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(jobs.iter().map(|job| job.1).collect::<Vec<_>>())
     .bind::<Array<Nullable<Jsonb>>, _>(results)
+    .bind::<Array<TidSql>, _>(places)
     .load(conn)
     .await
     .map(ids)
 }
 
+/// Most rows are found without a search of the index, a sixth of what the statement costs; the rest (something was noted on them, or they
+/// are not ours any more) by their ids.
+async fn complete_found(
+    conn: &mut Conn,
+    places: &[Tid],
+    jobs: &[(Uuid, i64)],
+    results: &[Option<Value>],
+) -> QueryResult<Vec<Uuid>> {
+    if places.contains(&Tid::UNKNOWN) {
+        return complete_done(conn, jobs, results).await;
+    }
+    let mut held = complete_in_place(conn, places, jobs, results).await?;
+    if held.len() < jobs.len() {
+        let found: HashSet<_> = held.iter().copied().collect();
+        let (rest, results): (Vec<_>, Vec<_>) = jobs
+            .iter()
+            .copied()
+            .zip(results.iter().cloned())
+            .filter(|(job, _)| !found.contains(&job.0))
+            .unzip();
+        held.extend(complete_done(conn, &rest, &results).await?);
+    }
+    Ok(held)
+}
+
 /// Moves jobs to the history.
 pub async fn complete(conn: &mut Conn, jobs: &[Completion]) -> QueryResult<Vec<Uuid>> {
     let mut done = Vec::with_capacity(jobs.len());
+    let mut places = Vec::with_capacity(jobs.len());
     let mut results = Vec::with_capacity(jobs.len());
     let mut closed = Vec::new();
     for job in jobs {
         match &job.end {
             End::Done(result) => {
                 done.push((job.id, job.claim));
+                places.push(job.place);
                 results.push(result.clone());
             }
             End::Cancelled(entry) => closed.push((job.id, job.claim, "cancelled", entry)),
             End::Discarded(entry) => closed.push((job.id, job.claim, "discarded", entry)),
         }
     }
-    let mut held = if done.is_empty() { Vec::new() } else { complete_done(conn, &done, &results).await? };
+    let mut held =
+        if done.is_empty() { Vec::new() } else { complete_found(conn, &places, &done, &results).await? };
     if !closed.is_empty() {
         held.extend(close(conn, &closed).await?);
         let rest = closed.iter().map(|job| Ending {

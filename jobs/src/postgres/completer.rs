@@ -14,6 +14,7 @@ use waybill_schema::Conn;
 use super::{
     complete::{Completion, End, Entry, PutBack, bury, complete, put_back},
     link::{Link, LinkError},
+    tid::Tid,
 };
 
 /// Outcomes in one statement at most.
@@ -69,6 +70,7 @@ pub enum Settled {
 struct Item {
     id: Uuid,
     claim: i64,
+    place: Tid,
     resolution: Resolution,
     answer: oneshot::Sender<Settled>,
     tries: u8,
@@ -90,12 +92,14 @@ impl Completer {
     }
 
     /// Makes an outcome durable; comes back when it is, however long the database is away.
-    pub async fn settle(&self, id: Uuid, claim: i64, mut resolution: Resolution) -> Settled {
+    ///
+    /// `place` is where the job's row probably is.
+    pub async fn settle(&self, id: Uuid, claim: i64, place: Tid, mut resolution: Resolution) -> Settled {
         if let Resolution::Over(End::Done(Some(result))) = &mut resolution {
             without_nul(result);
         }
         let (answer, settled) = oneshot::channel();
-        if self.items.send(Item { id, claim, resolution, answer, tries: 0 }).is_err() {
+        if self.items.send(Item { id, claim, place, resolution, answer, tries: 0 }).is_err() {
             return Settled::ClaimLost;
         }
         settled.await.unwrap_or(Settled::ClaimLost)
@@ -200,9 +204,9 @@ struct Sorted {
 }
 
 impl Sorted {
-    fn add(&mut self, id: Uuid, claim: i64, resolution: Resolution) {
+    fn add(&mut self, id: Uuid, claim: i64, place: Tid, resolution: Resolution) {
         match resolution {
-            Resolution::Over(end) => self.over.push(Completion { id, claim, end }),
+            Resolution::Over(end) => self.over.push(Completion { id, claim, place, end }),
             Resolution::Back { delay, refund, snooze, entry } => {
                 self.back.push(PutBack { id, claim, delay, refund, snooze, entry });
             }
@@ -229,7 +233,7 @@ impl Sorted {
 async fn store(link: &mut Link, items: &[Item]) -> Result<HashSet<Uuid>, LinkError> {
     let mut sorted = Sorted::default();
     for item in items {
-        sorted.add(item.id, item.claim, item.resolution.clone());
+        sorted.add(item.id, item.claim, item.place, item.resolution.clone());
     }
     link.run(LIMIT, |mut conn| async move {
         let held = sorted.write(&mut conn).await;
@@ -247,6 +251,6 @@ pub(crate) async fn write_one(
     resolution: Resolution,
 ) -> QueryResult<bool> {
     let mut sorted = Sorted::default();
-    sorted.add(id, claim, resolution);
+    sorted.add(id, claim, Tid::UNKNOWN, resolution);
     Ok(sorted.write(conn).await?.contains(&id))
 }

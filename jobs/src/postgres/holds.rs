@@ -37,7 +37,7 @@ pub async fn hold_kinds(conn: &mut Conn, queue: &str) -> QueryResult<usize> {
              from dependencies d join kind_needs n on n.dependency = d.name where d.down_since is not null),
          head as materialized (
              select id, kind from jobs
-             where queue = $1 and state = 'queued' and hold is null and exists (select from reasons)
+             where queue = $1 and due and state = 'queued' and hold is null and exists (select from reasons)
              order by ",
         turn!(),
         ", id limit $2),
@@ -66,7 +66,7 @@ pub async fn hold_followers(conn: &mut Conn, queue: &str) -> QueryResult<usize> 
     waybill_schema::sql(concat!(
         "with head as materialized (
              select id, partition_key from jobs
-             where queue = $1 and state = 'queued' and hold is null
+             where queue = $1 and due and state = 'queued' and hold is null
              order by ",
         turn!(),
         ", id limit $2),

@@ -11,7 +11,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use uuid::Uuid;
 use waybill_schema::Conn;
 
-use super::claim::{Claimed, Claims, may_run, take, take_them, taken, turn};
+use super::claim::{Ask, Claimed, Claims, may_run, take, take_them, taken, turn};
 
 /// How long until room is looked for again that the end of a job makes.
 const ROOM: Duration = Duration::from_millis(50);
@@ -47,7 +47,11 @@ struct Running {
 }
 
 /// Claims what the limits allow, in a transaction of its own.
-pub(super) async fn claims(conn: &mut Conn, queue: &str, worker: Uuid, limit: usize) -> QueryResult<Claims> {
+///
+/// Whoever comes while another claims here asks again in a moment. It does not wait: its other queues would wait with it, and if the
+/// other's worker hangs, for as long as it hangs.
+pub(super) async fn claims(conn: &mut Conn, ask: &Ask<'_>) -> QueryResult<Claims> {
+    let Ask { queue, worker, limit, .. } = *ask;
     conn.transaction(async |conn| {
         let controls: Option<Controls> = waybill_schema::sql(
             "select paused_at is not null as paused, key_limited, max_running, max_per_key,
@@ -55,18 +59,23 @@ pub(super) async fn claims(conn: &mut Conn, queue: &str, worker: Uuid, limit: us
                                                         * rate / rate_period, rate_burst))::float8 as tokens,
                     rate_period / rate as seconds_per_token, key_rate_period / key_rate as key_seconds_per_token,
                     key_rate_burst as key_burst
-             from queue_controls where queue = $1 for update",
+             from queue_controls where queue = $1 for update skip locked",
         )
         .bind::<Text, _>(queue)
         .get_result(conn)
         .await
         .optional()?;
-        let Some(controls) = controls.filter(|controls| !controls.paused) else { return Ok(Claims::default()) };
+        let Some(controls) = controls else {
+            return Ok(Claims { again: Some(REFILL.0), ..Claims::default() });
+        };
+        if controls.paused {
+            return Ok(Claims::default());
+        }
         let mut room = limit;
         if let Some(most) = controls.max_running {
             // A statement after the lock: it sees what the claim before has taken.
             let Running { running } = waybill_schema::sql(
-                "select count(*) as running from jobs where queue = $1 and worker_id is not null",
+                "select count(*) as running from running_jobs where queue = $1",
             )
             .bind::<Text, _>(queue)
             .get_result(conn)
@@ -80,12 +89,12 @@ pub(super) async fn claims(conn: &mut Conn, queue: &str, worker: Uuid, limit: us
         }
         let again = again(&controls, room, limit);
         if room == 0 {
-            return Ok(Claims { jobs: Vec::new(), again: Some(again) });
+            return Ok(Claims { again: Some(again), ..Claims::default() });
         }
         let jobs = if controls.key_limited {
             by_key(conn, queue, worker, room, &controls).await?
         } else {
-            take(conn, queue, worker, room, true).await?
+            take(conn, &Ask { limit: room, after: None, over: &[], ..*ask }, true).await?
         };
         if controls.tokens.is_some() && !jobs.is_empty() {
             spend(conn, queue, jobs.len()).await?;
@@ -95,7 +104,8 @@ pub(super) async fn claims(conn: &mut Conn, queue: &str, worker: Uuid, limit: us
         }
         let short = jobs.len() == room && room < limit
             || jobs.len() < room && controls.key_limited && holds_keys(conn, queue).await?;
-        Ok(Claims { jobs, again: short.then_some(again) })
+        // No place to go on from: what a limit kept back stands in front of what was taken.
+        Ok(Claims { jobs, again: short.then_some(again), reached: None })
     })
     .await
 }
@@ -146,7 +156,8 @@ async fn by_key(
         turn!(),
         " as turn
              from jobs j
-             where queue = $1 and state = 'queued' and hold is null and exists (select from workers where id = $2) and ",
+             where queue = $1 and due and state = 'queued' and hold is null
+               and exists (select from workers where id = $2) and ",
         may_run!(),
         " order by ",
         turn!(),
@@ -154,7 +165,7 @@ async fn by_key(
          room as materialized (
              select k.limit_key,
                     least(coalesce($5 - (select count(*) from jobs r
-                                         where r.queue = $1 and r.limit_key = k.limit_key and r.worker_id is not null),
+                                         where r.queue = $1 and r.running_limit_key = k.limit_key),
                                    1000000),
                           coalesce(floor(case when $6 is null then null
                               else least($7, coalesce(
@@ -188,7 +199,7 @@ async fn by_key(
              where ctid = any (array(
                  select ctid from jobs j
                  where id = any (array(select id from placed where not fits)) and state = 'queued' and hold is null
-                 for no key update skip locked))) ",
+                 for no key update skip locked))), ",
         take_them!(),
         " where ctid = any (array(
              select ctid from jobs j

@@ -27,10 +27,12 @@ mod probes;
 pub mod promote;
 pub mod session;
 pub mod suspects;
+pub mod tid;
 pub(crate) mod touched;
 
-pub use claim::{Claimed, Claims, claim, claims};
+pub use claim::{Ask, Claimed, Claims, claim, claims};
 pub use complete::{Completion, Entry, PutBack, bury, complete, put_back};
 pub use completer::{Completer, Resolution, Settled};
 pub use link::{Link, LinkError};
 pub use notify::{CHANNEL, Hints, Notifier};
+pub use tid::Tid;

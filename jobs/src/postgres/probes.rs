@@ -50,7 +50,7 @@ pub(super) async fn probes(conn: &mut Conn) -> QueryResult<Vec<Row>> {
                    and (j.partition_key is null
                         or not exists (select from jobs b where b.partition_key = j.partition_key and b.id < j.id)
                            and not exists (select from jobs b
-                                           where b.partition_key = j.partition_key and b.state = 'running'))
+                                           where b.running_key = j.partition_key))
                  order by ",
         turn!(),
         ", id limit 1) f),

@@ -36,13 +36,13 @@ pub async fn promote(conn: &mut Conn) -> QueryResult<Promoted> {
              update jobs set state = 'queued'
              where ctid = any (array(
                  select ctid from jobs
-                 where state = 'scheduled' and run_at <= now()
+                 where not due and run_at <= now()
                  order by run_at limit $1 for update skip locked))
              returning queue)
          select queue, count(*) as jobs, null::float8 as wait from moved group by queue
          union all
          select null, 0, (select extract(epoch from run_at - clock_timestamp())::float8 from jobs
-                          where state = 'scheduled' and run_at > now() order by run_at limit 1)",
+                          where not due and run_at > now() order by run_at limit 1)",
     )
     .bind::<BigInt, _>(LIMIT)
     .load(conn)

@@ -1,17 +1,23 @@
 //! A worker's life under one id, from its row in `workers` to the loss or return of it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use super::claim::Claimed;
 
 /// What a job of ours needs while it runs.
 struct Held {
     claim: i64,
+    /// The claim that it came with.
+    batch: i64,
     /// Whether this is the run of its compensation.
     undo: bool,
     cancel: CancellationToken,
@@ -35,14 +41,44 @@ pub(crate) struct Overdue {
     pub fresh: Vec<(Uuid, &'static str, Duration)>,
 }
 
+/// The claims of a worker, each with the number of its jobs that have not ended.
+#[derive(Default)]
+struct Batches {
+    open: HashMap<i64, usize>,
+    over: Vec<i64>,
+}
+
+impl Batches {
+    fn end(&mut self, batch: i64) {
+        if let Entry::Occupied(mut open) = self.open.entry(batch) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+                self.over.push(batch);
+            }
+        }
+    }
+}
+
 /// One life of a worker. When others take it for dead, the process goes on with a new one.
 pub struct Session {
     id: Uuid,
     jobs: Mutex<HashMap<Uuid, Held>>,
+    batches: Mutex<Batches>,
     handlers: Mutex<CancellationToken>,
     stop: CancellationToken,
     abandon: CancellationToken,
     lost: CancellationToken,
+    quiet: watch::Sender<Option<String>>,
+    places: Mutex<Places>,
+}
+
+/// How many jobs of each queue run at a time: as started, and now.
+#[derive(Default)]
+struct Places {
+    queues: BTreeMap<String, (usize, usize)>,
+    /// Whether the worker's row has them as they are.
+    told: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -51,11 +87,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Session {
-    /// A life with a new id.
-    pub(crate) fn new() -> Self {
+    /// A life with a new id. `quiet` is the process': whoever was asked to be quiet stays so in its next life.
+    pub(crate) fn new(quiet: watch::Sender<Option<String>>) -> Self {
         Self {
+            quiet,
+            places: Mutex::default(),
             id: waybill_schema::new_id(),
             jobs: Mutex::default(),
+            batches: Mutex::default(),
             handlers: Mutex::default(),
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
@@ -83,6 +122,54 @@ impl Session {
         &self.lost
     }
 
+    /// Who wants nothing more to be claimed for now, if anybody does.
+    pub(crate) fn quiet(&self) -> Option<String> {
+        self.quiet.borrow().clone()
+    }
+
+    /// Whether nothing more is to be claimed for now. What runs goes on.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet.borrow().is_some()
+    }
+
+    /// Takes an operator's wish up.
+    pub(crate) fn set_quiet(&self, wish: Option<String>) {
+        let changed = self.quiet.send_if_modified(|quiet| {
+            let changed = quiet.is_some() != wish.is_some();
+            quiet.clone_from(&wish);
+            changed
+        });
+        if changed {
+            tracing::info!(worker = %self.id, by = wish, "asked to be quiet, or no longer");
+        }
+    }
+
+    /// Takes note of how many jobs of a queue run at a time, for the heartbeat to tell.
+    pub(crate) fn set_places(&self, queue: &str, configured: usize, now: usize) {
+        let mut places = lock(&self.places);
+        if places.queues.insert(queue.to_owned(), (configured, now)) != Some((configured, now)) {
+            places.told = false;
+        }
+    }
+
+    /// The places, if the worker's row does not have them yet.
+    pub(crate) fn untold_places(&self) -> Option<Value> {
+        let mut places = lock(&self.places);
+        if std::mem::replace(&mut places.told, true) {
+            return None;
+        }
+        let queues = places.queues.iter();
+        let queues = queues.map(
+            |(queue, (configured, now))| json!({ "queue": queue, "configured": configured, "now": now }),
+        );
+        Some(queues.collect())
+    }
+
+    /// What was taken to be told may not have been.
+    pub(crate) fn tell_places_again(&self) {
+        lock(&self.places).told = false;
+    }
+
     /// Asks the running handlers to stop. Those that start later are not asked.
     pub(crate) fn cancel_handlers(&self) {
         let mut current = lock(&self.handlers);
@@ -98,14 +185,48 @@ impl Session {
         self.abandon.cancel();
     }
 
-    /// Takes note of a claimed job; answers with the token that its handler gets.
-    pub(crate) fn hold(&self, id: Uuid, claim: i64, undo: bool) -> CancellationToken {
-        let cancel = lock(&self.handlers).child_token();
-        let asked = CancellationToken::new();
-        let held =
-            Held { claim, undo, cancel: cancel.clone(), asked, suspect: false, due: None, told: false };
-        lock(&self.jobs).insert(id, held);
-        cancel
+    /// Takes note of claimed jobs; answers with the tokens that their handlers get, in the same order.
+    ///
+    /// All of them before the first one runs: the row of a claim goes when all of its jobs have ended.
+    pub(crate) fn hold(&self, claimed: &[Claimed]) -> Vec<CancellationToken> {
+        let mut tokens = Vec::with_capacity(claimed.len());
+        let handlers = lock(&self.handlers);
+        let (mut jobs, mut batches) = (lock(&self.jobs), lock(&self.batches));
+        for job in claimed {
+            let cancel = handlers.child_token();
+            let (claim, batch) = (job.claim, job.claim_batch);
+            let held = Held {
+                claim,
+                batch,
+                undo: job.undo,
+                cancel: cancel.clone(),
+                asked: CancellationToken::new(),
+                suspect: false,
+                due: None,
+                told: false,
+            };
+            if let Some(before) = jobs.insert(job.id, held) {
+                batches.end(before.batch);
+            }
+            *batches.open.entry(batch).or_default() += 1;
+            tokens.push(cancel);
+        }
+        tokens
+    }
+
+    /// Claims whose jobs have all ended. Whoever takes them removes their rows, or gives them back.
+    pub(crate) fn take_over(&self) -> Vec<i64> {
+        std::mem::take(&mut lock(&self.batches).over)
+    }
+
+    /// Gives back what [`Session::take_over`] answered.
+    pub(crate) fn give_back_over(&self, batches: Vec<i64>) {
+        lock(&self.batches).over.extend(batches);
+    }
+
+    /// Claims of which jobs have not ended.
+    pub(crate) fn open_batches(&self) -> Vec<i64> {
+        lock(&self.batches).open.keys().copied().collect()
     }
 
     /// Asks handlers to end because their jobs are not wanted any more; ids that are not ours are ignored. So are those that
@@ -161,8 +282,10 @@ impl Session {
     /// Forgets a job whose end is durable.
     pub(crate) fn release(&self, id: Uuid, claim: i64) {
         let mut jobs = lock(&self.jobs);
-        if jobs.get(&id).is_some_and(|held| held.claim == claim) {
-            jobs.remove(&id);
+        if jobs.get(&id).is_some_and(|held| held.claim == claim)
+            && let Some(held) = jobs.remove(&id)
+        {
+            lock(&self.batches).end(held.batch);
         }
     }
 
@@ -192,23 +315,81 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use chrono::Utc;
+    use serde_json::Value;
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
+
     use super::Session;
+    use crate::postgres::{Claimed, Tid};
+
+    fn claimed(id: Uuid, claim: i64, claim_batch: i64) -> Claimed {
+        let now = Utc::now();
+        Claimed {
+            id,
+            kind: "test.session".to_owned(),
+            version: 1,
+            priority: 0,
+            run_at: now,
+            claimed_at: now,
+            attempt: 1,
+            max_attempts: 1,
+            snoozes: 0,
+            claim,
+            partition_key: None,
+            correlation_id: None,
+            traceparent: None,
+            payload: Value::Null,
+            created_at: now,
+            flow_id: None,
+            step: None,
+            undo: claim == 2,
+            limit_key: None,
+            scheduled: None,
+            claim_batch,
+            place: Tid::UNKNOWN,
+        }
+    }
+
+    pub(crate) fn hold(session: &Session, id: Uuid, claim: i64) -> CancellationToken {
+        session.hold(&[claimed(id, claim, claim)]).remove(0)
+    }
 
     /// The list of who was asked was read before the job was queued again, to be undone; it comes when it is.
     #[test]
     fn a_word_that_comes_late_does_not_end_the_run_that_undoes() {
-        let (session, id) = (Session::new(), waybill_schema::new_id());
-        let first = session.hold(id, 1, false);
+        let (session, id) = (Session::new(watch::Sender::default()), waybill_schema::new_id());
+        let first = hold(&session, id, 1);
         session.release(id, 1);
-        let undo = session.hold(id, 2, true);
+        let undo = hold(&session, id, 2);
         session.ask(&[id]);
         assert!(!undo.is_cancelled() && !session.asked(id, 2).is_cancelled());
         assert!(!first.is_cancelled(), "it had ended");
         session.release(id, 2);
-        let next = session.hold(id, 3, false);
+        let next = hold(&session, id, 3);
         session.ask(&[id, waybill_schema::new_id()]);
         assert!(next.is_cancelled() && session.asked(id, 3).is_cancelled());
         assert!(!session.asked(id, 2).is_cancelled(), "of another claim");
+    }
+
+    /// The row of a claim says whose the jobs are, so it must not go before the last of them has ended.
+    #[test]
+    fn a_claim_is_over_when_the_last_of_its_jobs_has_ended() {
+        let (session, a, b) =
+            (Session::new(watch::Sender::default()), waybill_schema::new_id(), waybill_schema::new_id());
+        session.hold(&[claimed(a, 1, 7), claimed(b, 1, 7)]);
+        session.release(a, 1);
+        session.release(a, 1);
+        assert_eq!((session.take_over(), session.open_batches()), (vec![], vec![7]));
+        // The same job, claimed anew: its first claim was lost without our knowing.
+        session.hold(&[claimed(b, 2, 8)]);
+        assert_eq!((session.take_over(), session.open_batches()), (vec![7], vec![8]));
+        session.release(b, 1);
+        assert_eq!(session.open_batches(), vec![8], "that claim is not the present one");
+        session.release(b, 2);
+        session.give_back_over(vec![7]);
+        assert_eq!(session.take_over(), vec![8, 7]);
     }
 }

@@ -35,8 +35,9 @@ struct Job {
 pub(crate) async fn free_of_charge(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Uuid>> {
     let jobs: Vec<Job> = waybill_schema::sql(
         "select id
-         from (select id, losses, count(*) over w as jobs, count(*) filter (where losses >= 2) over w as suspects
-               from jobs where worker_id = any($1) and state = 'running' window w as (partition by worker_id)) lost
+         from (select r.id, j.losses, count(*) over w as jobs, count(*) filter (where j.losses >= 2) over w as suspects
+               from running_jobs r join jobs j on j.id = r.id
+               where r.worker_id = any($1) window w as (partition by r.worker_id)) lost
          where not (jobs = 1 or losses >= 2 and suspects = 1) and losses < $2",
     )
     .bind::<Array<SqlUuid>, _>(workers)

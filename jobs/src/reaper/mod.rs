@@ -7,6 +7,7 @@
 //! (see [`crate::postgres::suspects`]).
 
 mod takeover;
+mod unclaimed;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use takeover::{TakenOver, sweep};
+pub use unclaimed::name_unclaimed;
 
 use crate::flows;
 use crate::postgres::{Link, LinkError, Notifier, suspects};
@@ -24,6 +26,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// How often to look for running jobs whose worker has no row.
 const ORPHANS: Duration = Duration::from_secs(5);
+
+/// How often to look for running jobs that no claim names, with a pass over the whole table.
+const UNCLAIMED: Duration = Duration::from_mins(5);
 
 /// How often to look for flows that nobody has looked after.
 const FLOWS: Duration = Duration::from_secs(2);
@@ -41,6 +46,7 @@ pub struct Reaper {
     flows_at: Instant,
     /// Where the sweep of flows goes on.
     flows_after: Uuid,
+    unclaimed_at: Instant,
 }
 
 impl Reaper {
@@ -59,6 +65,8 @@ impl Reaper {
             orphans_at: Instant::now(),
             flows_at: Instant::now(),
             flows_after: Uuid::nil(),
+            // Not all workers at once.
+            unclaimed_at: Instant::now() + UNCLAIMED.mul_f64(rand::random()),
         }
     }
 
@@ -119,12 +127,30 @@ impl Reaper {
         Ok(())
     }
 
+    async fn name_unclaimed(&mut self) -> Result<(), LinkError> {
+        let named = self
+            .link
+            .run(LIMIT, |mut conn| async move {
+                let named = name_unclaimed(&mut conn).await;
+                (conn, named)
+            })
+            .await?;
+        if named > 0 {
+            tracing::error!(jobs = named, "running jobs that no claim named");
+        }
+        Ok(())
+    }
+
     /// One look.
     pub async fn round(&mut self) -> Result<TakenOver, LinkError> {
         let grace = self.grace;
         let orphans = Instant::now() >= self.orphans_at;
         if orphans {
             self.orphans_at = Instant::now() + ORPHANS;
+        }
+        if Instant::now() >= self.unclaimed_at {
+            self.unclaimed_at = Instant::now() + UNCLAIMED;
+            self.name_unclaimed().await?;
         }
         let taken = self
             .link

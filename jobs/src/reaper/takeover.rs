@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use diesel::sql_types::{Array, BigInt, Bool, Double, Text, Uuid as SqlUuid};
-use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, QueryResult, QueryableByName};
+use diesel::{QueryResult, QueryableByName};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use uuid::Uuid;
-use waybill_schema::{Conn, tables::jobs};
+use waybill_schema::Conn;
 
 use crate::postgres::{Entry, asked::end_lost, suspects};
 
@@ -43,8 +43,8 @@ struct Suspect {
 
 /// Who may be dead, by one statement's view of rows and locks.
 ///
-/// An orphaned job names a worker without a row: a claim that was on its way when the row was taken. A worker's row is
-/// there before its first claim, so no live worker looks like that.
+/// An orphaned claim names a worker without a row: it was on its way when the row was taken. A worker's row is there before
+/// its first claim, so no live worker looks like that.
 async fn suspects(conn: &mut Conn, grace: Duration, orphans: bool) -> QueryResult<Vec<Suspect>> {
     waybill_schema::sql(
         "with held as materialized (
@@ -62,7 +62,7 @@ async fn suspects(conn: &mut Conn, grace: Duration, orphans: bool) -> QueryResul
          where unlocked or unlocked_at is not null or lease_until < clock_timestamp()
          union all
          select worker_id, false, false, false, false, true
-         from (select distinct worker_id from jobs where worker_id is not null and $2) r
+         from (select distinct worker_id from job_claims where $2) r
          where not exists (select from workers w where w.id = r.worker_id)",
     )
     .bind::<Double, _>(grace.as_secs_f64())
@@ -73,7 +73,7 @@ async fn suspects(conn: &mut Conn, grace: Duration, orphans: bool) -> QueryResul
 
 /// Looks for dead workers and takes their jobs over. Callers that find another one at it leave it to that one.
 ///
-/// `orphans` says whether to look for jobs whose worker has no row as well, which costs a pass over all running jobs.
+/// `orphans` says whether to look for jobs whose worker has no row as well, which costs a pass over all claims.
 pub async fn sweep(conn: &mut Conn, grace: Duration, orphans: bool) -> QueryResult<TakenOver> {
     if suspects(conn, grace, orphans).await?.is_empty() {
         return Ok(TakenOver::default());
@@ -165,6 +165,7 @@ async fn take_over(conn: &mut Conn, suspects: &[Suspect], grace: Duration) -> Qu
         }
     }
     taken.cancelled = end_asked(conn, &workers).await?;
+    forget_claims(conn, &workers).await?;
     report(&taken);
     Ok(taken)
 }
@@ -178,7 +179,9 @@ struct Gone {
 /// One statement for all jobs of the dead. What a loss costs, and who waits how long, is said in [`suspects`].
 async fn move_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Moved>> {
     let free = suspects::free_of_charge(conn, workers).await?;
-    waybill_schema::sql(concat!("with back as (
+    waybill_schema::sql(concat!(
+        "with lost as materialized (select id from running_jobs where worker_id = any($1)),
+         back as (
              update jobs j
              set state = 'queued', losses = j.losses + 1, hold = case when j.losses >= 1 then 'suspect' end,
                  max_attempts = case when j.id = any($2) then least(j.max_attempts + 1, 32767) else j.max_attempts end,
@@ -188,40 +191,68 @@ async fn move_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Moved>>
                  failures = j.failures || jsonb_build_object('attempt', j.attempt, 'outcome', 'worker_lost',
                      'error', 'the worker ended without an answer', 'started_at', j.claimed_at,
                      'finished_at', clock_timestamp(), 'worker_id', j.worker_id)
-             where j.worker_id = any($1) and j.state = 'running' and (j.attempt < j.max_attempts or j.id = any($2))
+             where j.id = any (array(select id from lost))
+               and j.worker_id = any($1) and j.state = 'running' and (j.attempt < j.max_attempts or j.id = any($2))
                and (j.cancel is null or j.undo)
              returning j.queue),
          gone as (
              delete from jobs j
-             where j.worker_id = any($1) and j.state = 'running' and not (j.attempt < j.max_attempts or j.id = any($2))
+             where j.id = any (array(select id from lost))
+               and j.worker_id = any($1) and j.state = 'running' and not (j.attempt < j.max_attempts or j.id = any($2))
                and (j.cancel is null or j.undo)
              returning j.*, jsonb_build_object('attempt', j.attempt, 'outcome', 'worker_lost',
                  'error', 'the worker ended without an answer', 'started_at', j.claimed_at,
                  'finished_at', clock_timestamp(), 'worker_id', j.worker_id) as entry),
          buried as (
-             insert into dead_letters (", waybill_schema::job_columns!(), ",
+             insert into dead_letters (",
+        waybill_schema::job_columns!(),
+        ",
                  failures, died_at, reason)
-             select ", waybill_schema::job_columns!(), ",
+             select ",
+        waybill_schema::job_columns!(),
+        ",
                  failures || entry, clock_timestamp(), 'the last attempt lost its worker'
              from gone)
          select queue, count(*) filter (where back) as back, count(*) filter (where not back) as dead
          from (select queue, true as back from back union all select queue, false from gone) moved
-         group by queue"))
+         group by queue"
+    ))
     .bind::<Array<SqlUuid>, _>(workers)
     .bind::<Array<SqlUuid>, _>(free)
     .load(conn)
     .await
 }
 
+/// Claims of the dead of which nothing runs any more. One that was on its way when their rows were taken stays: with its
+/// jobs, which nobody has moved yet, and the next look for orphans finds it.
+async fn forget_claims(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<()> {
+    waybill_schema::sql(
+        "delete from job_claims c where worker_id = any($1)
+           and not exists (select from running_jobs j where j.claim_batch = c.id)",
+    )
+    .bind::<Array<SqlUuid>, _>(workers)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+#[derive(QueryableByName)]
+struct Asked {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
+    #[diesel(sql_type = BigInt)]
+    claim: i64,
+}
+
 /// The others: their runs were asked to end, and have.
 async fn end_asked(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<u64> {
-    let rest: Vec<(Uuid, i64)> = jobs::table
-        .filter(
-            jobs::worker_id.eq_any(workers).and(jobs::state.eq("running")).and(jobs::cancel.is_not_null()),
-        )
-        .select((jobs::id, jobs::claim))
-        .load(conn)
-        .await?;
+    let rest: Vec<Asked> = waybill_schema::sql(
+        "select id, claim from running_jobs where worker_id = any($1) and cancel is not null",
+    )
+    .bind::<Array<SqlUuid>, _>(workers)
+    .load(conn)
+    .await?;
+    let rest: Vec<_> = rest.into_iter().map(|asked| (asked.id, asked.claim)).collect();
     let lost = Entry::new("worker_lost", "the worker ended without an answer");
     Ok(end_lost(conn, &rest, &lost).await?.len() as u64)
 }

@@ -2,13 +2,22 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use diesel::QueryResult;
+use tokio::time::Instant;
 use uuid::Uuid;
-use waybill_schema::Pool;
+use waybill_schema::{Conn, Pool};
 
 use crate::postgres::complete::PutBack;
 use crate::postgres::{
-    Completer, LinkError, Resolution, held::held, link::connect, put_back, session::Session,
+    Completer, LinkError, Resolution, Tid,
+    held::{forget_claims, held},
+    link::connect,
+    put_back,
+    session::Session,
 };
+
+/// How often to look for claims whose jobs have ended elsewhere: handed back by an audit, or the end of a pipeline's batch.
+const CLAIMS: Duration = Duration::from_secs(60);
 
 /// Looks every `every` for jobs that the database says we hold and we know nothing of, and hands them back: the answer of
 /// their claim was lost with a connection, while the heartbeat keeps extending their lease. Ends with the session.
@@ -19,6 +28,7 @@ pub(super) async fn run(
     queues: Vec<String>,
     every: Duration,
 ) {
+    let mut looked = Instant::now();
     let mut suspects: HashMap<Uuid, i64> = HashMap::new();
     loop {
         tokio::select! {
@@ -26,7 +36,7 @@ pub(super) async fn run(
             () = tokio::time::sleep(every) => {}
         }
         let rows = match pool.get().await {
-            Ok(mut conn) => match held(&mut conn, session.id(), &queues).await {
+            Ok(mut conn) => match look(&mut conn, &session, &queues, &mut looked).await {
                 Ok(rows) => rows,
                 Err(error) => {
                     tracing::debug!(%error, "audit waits for the database");
@@ -40,11 +50,24 @@ pub(super) async fn run(
             // Only what was unknown last time too: a claim's answer may be on its way.
             if suspects.get(id) == Some(claim) {
                 tracing::warn!(job = %id, "claimed without our knowing; handed back");
-                completer.settle(*id, *claim, Resolution::HAND_BACK).await;
+                completer.settle(*id, *claim, Tid::UNKNOWN, Resolution::HAND_BACK).await;
             }
         }
         suspects = unknown;
     }
+}
+
+async fn look(
+    conn: &mut Conn,
+    session: &Session,
+    queues: &[String],
+    looked: &mut Instant,
+) -> QueryResult<HashMap<Uuid, i64>> {
+    if looked.elapsed() > CLAIMS {
+        *looked = Instant::now();
+        forget_claims(conn, session.id(), &session.open_batches()).await?;
+    }
+    held(conn, session.id(), queues).await
 }
 
 /// Hands back whatever the database still says we hold, once nothing is running any more.

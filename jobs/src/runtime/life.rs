@@ -32,7 +32,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Lives until `shutdown`, or until others have taken this worker for dead.
 pub(super) async fn live(worker: &Worker, shutdown: &CancellationToken) {
-    let session = Arc::new(Session::new());
+    let session = Arc::new(Session::new(worker.quiet.clone()));
     let Some(pulse) = open(worker, &session, shutdown).await else { return };
     let config = &worker.config;
     let end = CancellationToken::new();

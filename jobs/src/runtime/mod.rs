@@ -59,6 +59,7 @@ pub struct Worker {
     config: WorkerConfig,
     notifier: Notifier,
     identity: watch::Sender<Option<Uuid>>,
+    quiet: watch::Sender<Option<String>>,
 }
 
 impl Worker {
@@ -80,6 +81,7 @@ impl Worker {
             config,
             notifier,
             identity: watch::Sender::new(None),
+            quiet: watch::Sender::default(),
         }
     }
 
@@ -92,6 +94,11 @@ impl Worker {
     /// changes when others have taken the worker for dead.
     pub fn identity(&self) -> watch::Receiver<Option<Uuid>> {
         self.identity.subscribe()
+    }
+
+    /// Who wants this process to claim nothing more, if anybody does: for what else takes work in its name.
+    pub fn quiet(&self) -> watch::Receiver<Option<String>> {
+        self.quiet.subscribe()
     }
 
     /// Runs jobs until `shutdown`; then stops claiming, lets running jobs finish until the deadline, hands the rest back

@@ -149,12 +149,18 @@ pub async fn run_one(pool: &Pool, registry: &Registry, id: Uuid) -> Ran {
 
 async fn claim_one(pool: &Pool, id: Uuid) -> Claimed {
     waybill_schema::sql(
-        "update jobs
-         set state = 'running', worker_id = $2, claimed_at = clock_timestamp(),
-             attempt = attempt + 1, claim = claim + 1, hold = null
-         where id = $1 and state <> 'running'
-         returning id, kind, version, priority, run_at, claimed_at, attempt, max_attempts, snoozes, claim,
-                   partition_key, correlation_id, traceparent, payload, created_at, limit_key, flow_id, step, undo",
+        "with taken as (
+             update jobs
+             set state = 'running', worker_id = $2, claimed_at = clock_timestamp(),
+                 attempt = attempt + 1, claim = claim + 1, hold = null, claim_batch = nextval('job_claims_id_seq')
+             where id = $1 and state <> 'running'
+             returning *, ctid),
+         noted as (
+             insert into job_claims (id, worker_id, queue, ids) select claim_batch, $2, queue, array[id] from taken)
+         select id, kind, version, priority, run_at, claimed_at, attempt, max_attempts, snoozes, claim,
+                partition_key, correlation_id, traceparent, payload, created_at, limit_key, flow_id, step, undo,
+                scheduled, claim_batch, ctid
+         from taken",
     )
     .bind::<SqlUuid, _>(id)
     .bind::<SqlUuid, _>(waybill_schema::new_id())

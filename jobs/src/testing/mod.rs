@@ -48,6 +48,7 @@ mod drain;
 mod emitted;
 mod enqueued;
 mod leftovers;
+mod mortal;
 mod pipelines;
 mod until;
 
@@ -57,5 +58,6 @@ pub use drain::{Ran, drain, drain_all, register, run_inline, run_one, serve};
 pub use emitted::{assert_emitted, emitted, refute_emitted};
 pub use enqueued::{Put, assert_enqueued, enqueued, enqueued_as, refute_enqueued};
 pub use leftovers::{NothingLeft, assert_no_leftovers, leftovers};
+pub use mortal::Mortal;
 pub use pipelines::{Handled, drain_events, envelope, run_pipeline};
 pub use until::{until, until_some};

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use waybill_jobs::{
     Pipeline,
     events_lane::{Events, EventsConfig, PipelineSpec},
+    postgres::{Hints, Notifier},
 };
 use waybill_schema::Pool;
 
@@ -17,6 +18,7 @@ pub struct Process {
     runtime: Option<Runtime>,
     shutdown: CancellationToken,
     running: Option<JoinHandle<()>>,
+    hints: watch::Receiver<Option<Hints>>,
     /// The name it claims jobs in.
     pub worker: Uuid,
 }
@@ -34,14 +36,24 @@ impl Process {
         let shutdown = CancellationToken::new();
         let worker = waybill_schema::new_id();
         let (url, stop) = (url.to_owned(), shutdown.clone());
+        let (told, hints) = watch::channel(None);
         let running = runtime.spawn(async move {
             let pool = waybill_schema::db::connect(&url, 8, Duration::from_secs(5)).await.unwrap();
             register(&pool, worker).await;
             tokio::spawn(promote(pool.clone()));
             let (_sender, identity) = watch::channel(Some(worker));
-            Events::new(url, pool, routes, pipelines, config).run(identity, stop).await;
+            let notifier = Notifier::start(pool.clone());
+            told.send_replace(Some(notifier.hints().clone()));
+            let events = Events::new(url, pool, routes, pipelines, config).with_notifier(notifier);
+            events.run(identity, stop).await;
         });
-        Self { runtime: Some(runtime), shutdown, running: Some(running), worker }
+        Self { runtime: Some(runtime), shutdown, running: Some(running), hints, worker }
+    }
+
+    /// What it tells the others of its process.
+    pub async fn hints(&self) -> Hints {
+        let mut hints = self.hints.clone();
+        hints.wait_for(Option::is_some).await.unwrap().clone().unwrap()
     }
 
     /// Asks it to stop; the rest is awaited by [`stopped`](Self::stopped).

@@ -50,6 +50,71 @@ impl Event for Unwanted {
     }
 }
 
+/// [`Changed`] in a version that only a newer release reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChangedMore {
+    pub thing: Uuid,
+    pub n: i64,
+}
+
+impl Event for ChangedMore {
+    const TOPIC: &'static str = Changed::TOPIC;
+    const AGGREGATE: &'static str = Changed::AGGREGATE;
+    const VERSION: i16 = 2;
+
+    fn aggregate_id(&self) -> Uuid {
+        self.thing
+    }
+}
+
+/// An event that only a newer release knows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Added {
+    pub thing: Uuid,
+    pub n: i64,
+}
+
+impl Event for Added {
+    const TOPIC: &'static str = "thing.added";
+    const AGGREGATE: &'static str = "thing";
+
+    fn aggregate_id(&self) -> Uuid {
+        self.thing
+    }
+}
+
+/// The pipeline `recorder` of a newer release.
+pub struct Newer;
+
+#[async_trait]
+impl Pipeline for Newer {
+    fn name(&self) -> &'static str {
+        "recorder"
+    }
+
+    fn topics(&self) -> &'static [&'static str] {
+        &[Changed::TOPIC, Added::TOPIC]
+    }
+
+    fn reads(&self, topic: &str) -> i16 {
+        if topic == Changed::TOPIC { 2 } else { 1 }
+    }
+
+    async fn apply(&self, batch: &[EventEnvelope], conn: &mut Conn) -> Result<(), PipelineError> {
+        for event in batch {
+            diesel::sql_query(
+                "insert into recorded (pipeline, event_id, thing, n) values ('recorder', $1, $2, $3)",
+            )
+            .bind::<SqlUuid, _>(event.id)
+            .bind::<SqlUuid, _>(event.aggregate_id)
+            .bind::<BigInt, _>(event.payload["n"].as_i64().unwrap())
+            .execute(conn)
+            .await?;
+        }
+        Ok(())
+    }
+}
+
 /// What the recorder is to do.
 #[derive(Debug, Default)]
 pub struct Script {

@@ -140,6 +140,12 @@ impl World {
         self.process_with(Vec::new())
     }
 
+    /// A process with a relay of another release's code, whose pipeline is this.
+    pub fn process_of(&self, pipeline: Arc<dyn Pipeline>) -> Process {
+        let routes = vec![PipelineSpec::of(pipeline.as_ref())];
+        Process::start(self.db.url(), self.config.clone(), routes, vec![pipeline])
+    }
+
     pub fn process_with(&self, pipelines: Vec<Arc<dyn Pipeline>>) -> Process {
         let routes = vec![PipelineSpec::of(self.recorder.as_ref())];
         Process::start(self.db.url(), self.config.clone(), routes, pipelines)

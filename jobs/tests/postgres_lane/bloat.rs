@@ -102,12 +102,19 @@ async fn the_table_of_live_jobs_is_bounded_by_the_longest_look_at_it_and_not_by_
         pass(&db, worker, 10).await;
         db.execute("vacuum jobs").await;
     }
+    // Emptied pages of an index are used again one vacuum later than those of the table.
+    let settled = pages(&db).await;
+    for _ in 0..10 {
+        pass(&db, worker, 10).await;
+        db.execute("vacuum jobs").await;
+    }
     println!(
-        "afterwards: blocks of a claim {recovered}, vacuumed {after}, after 20,000 more jobs {} pages",
+        "afterwards: blocks of a claim {recovered}, vacuumed {after}; after 20,000 more jobs {settled} pages, \
+         after 40,000 {}",
         pages(&db).await
     );
-    // But for indexes, whose pages fill less evenly with time.
-    assert!(pages(&db).await <= pages_at_10_000 * 5 / 4, "20,000 more jobs grew it");
+    assert!(settled <= pages_at_10_000 * 3 / 2, "20,000 more jobs grew it");
+    assert!(pages(&db).await <= settled + settled / 50, "and it goes on growing");
     db.execute("analyze jobs").await;
     let dead = "select n_dead_tup as n from pg_stat_user_tables where relname = 'jobs'";
     assert!(db.count(dead).await < 500, "{} dead rows", db.count(dead).await);

@@ -4,7 +4,7 @@ use serde_json::json;
 use uuid::Uuid;
 use waybill_jobs::{
     postgres::{
-        Claimed, Completion, Entry, PutBack, bury, claim, complete,
+        Claimed, Completion, Entry, PutBack, Tid, bury, claim, complete,
         complete::{End, complete_done},
         put_back,
     },
@@ -35,13 +35,14 @@ async fn only_the_present_claim_ends_a_job() {
 
     let entry = Entry::new("failed", "late");
     assert!(complete_done(&mut conn, &[(id, old)], &[None]).await.unwrap().is_empty());
-    let close = Completion { id, claim: old, end: End::Cancelled(entry.clone()) };
+    let close = Completion { id, claim: old, place: Tid::UNKNOWN, end: End::Cancelled(entry.clone()) };
     assert!(complete(&mut conn, &[close]).await.unwrap().is_empty());
     assert!(put_back(&mut conn, &[back(id, old, Duration::ZERO)]).await.unwrap().is_empty());
     assert!(bury(&mut conn, &[(id, old, entry, "late")]).await.unwrap().is_empty());
     assert_eq!(view(&db, id).await.state, "running");
 
-    let done = Completion { id, claim: second.claim, end: End::Done(Some(json!({"n": 1}))) };
+    let done =
+        Completion { id, claim: second.claim, place: second.place, end: End::Done(Some(json!({"n": 1}))) };
     assert_eq!(complete(&mut conn, std::slice::from_ref(&done)).await.unwrap(), [id]);
     assert!(complete(&mut conn, &[done]).await.unwrap().is_empty(), "a job ends once");
     let view = view(&db, id).await;
@@ -53,9 +54,14 @@ async fn a_batch_ends_the_jobs_that_are_held_and_tells_which() {
     let db = TestDatabase::create().await;
     let (a, b, c) = (claimed(&db).await, claimed(&db).await, claimed(&db).await);
     let batch = [
-        Completion { id: a.id, claim: a.claim, end: End::Done(None) },
-        Completion { id: b.id, claim: b.claim + 1, end: End::Done(None) },
-        Completion { id: c.id, claim: c.claim, end: End::Discarded(Entry::new("discarded", "no use")) },
+        Completion { id: a.id, claim: a.claim, place: a.place, end: End::Done(None) },
+        Completion { id: b.id, claim: b.claim + 1, place: b.place, end: End::Done(None) },
+        Completion {
+            id: c.id,
+            claim: c.claim,
+            place: c.place,
+            end: End::Discarded(Entry::new("discarded", "no use")),
+        },
     ];
     let mut held = complete(&mut *db.conn().await, &batch).await.unwrap();
     held.sort();

@@ -81,8 +81,11 @@ async fn jobs_claimed_without_our_knowing_are_handed_back() {
     // As if the answer of a claim had been lost with its connection.
     let id = waybill_schema::new_id();
     db.execute(&format!(
-        "insert into jobs (id, kind, queue, state, attempt, max_attempts, claim, worker_id, claimed_at, payload)
-         values ('{id}', 'test.probe', 'test', 'running', 1, 3, 1, '{worker}', now(), '{{\"n\": 1, \"key\": null}}')"
+        "with claim as (
+             insert into job_claims (worker_id, queue, ids) values ('{worker}', 'test', array['{id}'::uuid]) returning id)
+         insert into jobs (id, kind, queue, state, attempt, max_attempts, claim, worker_id, claimed_at, payload, claim_batch)
+         select '{id}', 'test.probe', 'test', 'running', 1, 3, 1, '{worker}', now(), '{{\"n\": 1, \"key\": null}}', id
+         from claim"
     ))
     .await;
     let done = when(&db, id, "done").await;

@@ -263,7 +263,7 @@ async fn a_claim_walks_the_index_in_order_and_sorts_nothing() {
     .await;
     let plan: Vec<Line> = diesel_async::RunQueryDsl::load(
         diesel::sql_query(
-            "explain select ctid from jobs where queue = 'q1' and state = 'queued' and hold is null
+            "explain select ctid from jobs where queue = 'q1' and due and state = 'queued' and hold is null
              order by (run_at at time zone 'UTC') + priority * interval '1 minute', id limit 100
              for no key update skip locked",
         ),

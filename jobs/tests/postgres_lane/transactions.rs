@@ -82,6 +82,7 @@ async fn neither_guard_nor_finish_nor_progress_serve_a_zombie() {
         flow_id: None,
         step: None,
         undo: false,
+        scheduled: None,
         logs: waybill_jobs::logs::Logs::default(),
         pool: db.pool().clone(),
         clock: waybill_jobs::Clock::system(),

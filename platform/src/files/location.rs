@@ -1,6 +1,9 @@
 //! From the setting to a store: a folder of this host or a bucket.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use object_store::{
     Certificate, ClientOptions, ObjectStore,
@@ -16,15 +19,16 @@ use crate::{
     http,
 };
 
-pub fn open(config: &FilesConfig) -> Result<Arc<dyn ObjectStore>, FilesError> {
+/// The store, and the folder that it is, if it is one.
+pub fn open(config: &FilesConfig) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), FilesError> {
     match &config.location {
         FilesLocation::Folder(folder) => match open_folder(folder) {
-            Ok(store) => Ok(Arc::new(store)),
+            Ok(store) => Ok((Arc::new(store), Some(folder.clone()))),
             Err(source) => Err(FilesError::Location { location: folder.display().to_string(), source }),
         },
         FilesLocation::S3 { bucket, prefix } => match open_bucket(bucket, &config.s3) {
-            Ok(store) if prefix.is_empty() => Ok(Arc::new(store)),
-            Ok(store) => Ok(Arc::new(PrefixStore::new(store, prefix.as_str()))),
+            Ok(store) if prefix.is_empty() => Ok((Arc::new(store), None)),
+            Ok(store) => Ok((Arc::new(PrefixStore::new(store, prefix.as_str())), None)),
             Err(error) => {
                 Err(FilesError::Location { location: format!("s3://{bucket}"), source: error.into() })
             }

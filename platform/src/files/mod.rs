@@ -1,6 +1,6 @@
 //! Files that outlive a request: uploads, exports, invoices, images. A folder, or S3 where workers run on several hosts.
 
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{
@@ -17,6 +17,7 @@ use self::upload::{PART, Upload};
 use crate::config::FilesConfig;
 
 mod location;
+mod staged;
 mod upload;
 
 /// Chunk when reading from an [`AsyncRead`].
@@ -60,12 +61,17 @@ pub enum FilesError {
     /// The store failed.
     #[error("the file store failed")]
     Store(#[source] object_store::Error),
+    /// The folder that is the store failed.
+    #[error("the folder of the file store failed")]
+    Folder(#[source] io::Error),
 }
 
 /// A handle on the store. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Files {
     store: Arc<dyn ObjectStore>,
+    /// Where the store is a folder.
+    folder: Option<PathBuf>,
 }
 
 /// A file as stored.
@@ -93,7 +99,8 @@ pub struct OpenFile {
 /// [`FilesError::Location`] when the folder cannot be made or the settings of S3 do not fit together; a bucket is not
 /// contacted here.
 pub fn store(config: &FilesConfig) -> Result<Files, FilesError> {
-    Ok(Files { store: location::open(config)? })
+    let (store, folder) = location::open(config)?;
+    Ok(Files { store, folder })
 }
 
 impl Files {
@@ -221,7 +228,8 @@ impl Files {
     }
 
     /// Removes every file whose key begins with the segments of `folder`; returns how many there were. One that goes
-    /// meanwhile is as good as removed.
+    /// meanwhile is as good as removed. In a folder, what writers left there that were killed goes too, and so does what they would
+    /// write now.
     ///
     /// # Errors
     /// [`FilesError::InvalidKey`], [`FilesError::Store`].
@@ -236,7 +244,22 @@ impl Files {
                 Err(error) => return Err(FilesError::Store(error)),
             }
         }
+        if let Some(root) = &self.folder {
+            staged::remove(root.clone(), folder, Duration::ZERO).await?;
+        }
         Ok(removed)
+    }
+
+    /// Removes what writers left behind that were killed, if nothing was added to it for `rest`; returns how much there was. Only a
+    /// folder has any: of a bucket that is the business of its own rules (`AbortIncompleteMultipartUpload`).
+    ///
+    /// # Errors
+    /// [`FilesError::Folder`].
+    pub async fn remove_unfinished(&self, rest: Duration) -> Result<usize, FilesError> {
+        match &self.folder {
+            Some(root) => staged::remove(root.clone(), "", rest).await,
+            None => Ok(0),
+        }
     }
 }
 

@@ -46,6 +46,12 @@ struct Locked {
 }
 
 #[derive(QueryableByName)]
+struct Known {
+    #[diesel(sql_type = Bool)]
+    known: bool,
+}
+
+#[derive(QueryableByName)]
 struct Held {
     #[diesel(sql_type = Bool)]
     same: bool,
@@ -65,6 +71,17 @@ pub async fn look(conn: &Conn, scope: &str, key: &str, fingerprint: &[u8]) -> Qu
         (None, true) => Claim::Ours,
         (None, false) => Claim::Running,
     })
+}
+
+/// Whether `scope` has an answer under `key`.
+pub async fn is_known(conn: &Conn, scope: &str, key: &str) -> QueryResult<bool> {
+    let row: Known = sql("select exists (select from idempotency_keys
+                                         where scope = $1 and key = $2 and expires_at > now()) as known")
+    .bind::<Text, _>(scope)
+    .bind::<Text, _>(key)
+    .get_result(&mut &*conn)
+    .await?;
+    Ok(row.known)
 }
 
 async fn lock(conn: &Conn, scope: &str, key: &str) -> QueryResult<Locked> {

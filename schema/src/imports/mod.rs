@@ -135,6 +135,23 @@ pub struct NewImport {
     pub job_id: Uuid,
 }
 
+/// What parts have done, added up.
+macro_rules! sums {
+    ($parts:literal) => {
+        concat!(
+            "select coalesce(sum(bytes_done), 0)::bigint as bytes_done, coalesce(sum(rows_done), 0)::bigint as rows_done,
+                    coalesce(sum(rows_created), 0)::bigint as rows_created,
+                    coalesce(sum(rows_updated), 0)::bigint as rows_updated,
+                    coalesce(sum(rows_unchanged), 0)::bigint as rows_unchanged,
+                    coalesce(sum(rows_failed), 0)::bigint as rows_failed
+             from ",
+            $parts
+        )
+    };
+}
+
+use sums;
+
 /// Imports with what their parts have done so far. One statement, so what a part has is never seen twice, nor missed, when
 /// it is added to the import.
 macro_rules! select {
@@ -145,13 +162,9 @@ macro_rules! select {
                     i.rows_done + p.rows_done as rows_done, i.rows_created + p.rows_created as rows_created,
                     i.rows_updated + p.rows_updated as rows_updated,
                     i.rows_unchanged + p.rows_unchanged as rows_unchanged, i.rows_failed + p.rows_failed as rows_failed
-             from imports i cross join lateral (
-                 select coalesce(sum(bytes_done), 0)::bigint as bytes_done, coalesce(sum(rows_done), 0)::bigint as rows_done,
-                        coalesce(sum(rows_created), 0)::bigint as rows_created,
-                        coalesce(sum(rows_updated), 0)::bigint as rows_updated,
-                        coalesce(sum(rows_unchanged), 0)::bigint as rows_unchanged,
-                        coalesce(sum(rows_failed), 0)::bigint as rows_failed
-                 from import_parts where import_id = i.id) p ",
+             from imports i cross join lateral (",
+            sums!("import_parts where import_id = i.id"),
+            ") p ",
             $rest
         )
     };

@@ -8,7 +8,10 @@ use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::run::Counts;
+use super::{
+    run::{Counts, bind_counts},
+    sums,
+};
 use crate::{Conn, sql};
 
 /// A part: where its rows lie, and how far it is.
@@ -79,7 +82,7 @@ pub async fn checkpoint(
     bytes: i64,
     counts: &Counts,
 ) -> QueryResult<bool> {
-    let moved =
+    let statement =
         sql("update import_parts set place = $4, bytes_done = bytes_done + $5, rows_done = rows_done + $6,
              rows_created = rows_created + $7, rows_updated = rows_updated + $8,
              rows_unchanged = rows_unchanged + $9, rows_failed = rows_failed + $10
@@ -88,35 +91,25 @@ pub async fn checkpoint(
         .bind::<Integer, _>(part)
         .bind::<BigInt, _>(from)
         .bind::<BigInt, _>(to)
-        .bind::<BigInt, _>(bytes)
-        .bind::<BigInt, _>(counts.done)
-        .bind::<BigInt, _>(counts.created)
-        .bind::<BigInt, _>(counts.updated)
-        .bind::<BigInt, _>(counts.unchanged)
-        .bind::<BigInt, _>(counts.failed)
-        .execute(conn)
-        .await?;
-    Ok(moved == 1)
+        .bind::<BigInt, _>(bytes);
+    Ok(bind_counts!(statement, counts).execute(conn).await? == 1)
 }
 
 /// Adds what the parts of a workflow have done to their import, whose resume point then lies behind them all; `false` if the
 /// workflow does not have the import any more. Every part must be done. With `at_end` nothing but blank rows is behind them.
 pub async fn merge(conn: &mut Conn, import_id: Uuid, flow_id: Uuid, at_end: bool) -> QueryResult<bool> {
-    let merged = sql(
+    let merged = sql(concat!(
         "with target as (select id from imports where id = $1 and flow_id = $2 for update),
          gone as (delete from import_parts using target where import_id = target.id returning import_parts.*),
-         sums as (
-             select coalesce(sum(bytes_done), 0)::bigint as bytes, coalesce(sum(rows_done), 0)::bigint as done,
-                    coalesce(sum(rows_created), 0)::bigint as created, coalesce(sum(rows_updated), 0)::bigint as updated,
-                    coalesce(sum(rows_unchanged), 0)::bigint as unchanged,
-                    coalesce(sum(rows_failed), 0)::bigint as failed
-             from gone)
-         update imports i set flow_id = null, rows_done = rows_done + done,
-             rows_created = rows_created + created, rows_updated = rows_updated + updated,
-             rows_unchanged = rows_unchanged + unchanged, rows_failed = rows_failed + failed,
-             byte_offset = greatest(byte_offset + bytes, case when $3 then size_bytes end)
-         from target, sums where i.id = target.id",
-    )
+         p as (",
+        sums!("gone"),
+        ")
+         update imports i set flow_id = null, rows_done = i.rows_done + p.rows_done,
+             rows_created = i.rows_created + p.rows_created, rows_updated = i.rows_updated + p.rows_updated,
+             rows_unchanged = i.rows_unchanged + p.rows_unchanged, rows_failed = i.rows_failed + p.rows_failed,
+             byte_offset = greatest(byte_offset + p.bytes_done, case when $3 then size_bytes end)
+         from target, p where i.id = target.id"
+    ))
     .bind::<SqlUuid, _>(import_id)
     .bind::<SqlUuid, _>(flow_id)
     .bind::<Bool, _>(at_end)

@@ -45,6 +45,20 @@ pub struct Counts {
     pub failed: i64,
 }
 
+/// Binds what a statement adds to counters, behind what else it binds.
+macro_rules! bind_counts {
+    ($statement:expr, $counts:expr) => {
+        $statement
+            .bind::<BigInt, _>($counts.done)
+            .bind::<BigInt, _>($counts.created)
+            .bind::<BigInt, _>($counts.updated)
+            .bind::<BigInt, _>($counts.unchanged)
+            .bind::<BigInt, _>($counts.failed)
+    };
+}
+
+pub(super) use bind_counts;
+
 /// Says that `job_id` is at it, which is another job once an operator has had the first one repeated; `false` if the import
 /// is over.
 pub async fn start(conn: &mut Conn, id: Uuid, job_id: Uuid) -> QueryResult<bool> {
@@ -63,22 +77,15 @@ pub async fn start(conn: &mut Conn, id: Uuid, job_id: Uuid) -> QueryResult<bool>
 /// Moves the resume point from `from` to `to`, in the transaction that wrote the rows between; `false` if it is not at
 /// `from`, so that the rows must not be written again.
 pub async fn checkpoint(conn: &mut Conn, id: Uuid, from: i64, to: i64, counts: &Counts) -> QueryResult<bool> {
-    let moved = sql(
+    let statement = sql(
         "update imports set byte_offset = $3, rows_done = rows_done + $4, rows_created = rows_created + $5,
              rows_updated = rows_updated + $6, rows_unchanged = rows_unchanged + $7, rows_failed = rows_failed + $8
          where id = $1 and byte_offset = $2 and status = 'running'",
     )
     .bind::<SqlUuid, _>(id)
     .bind::<BigInt, _>(from)
-    .bind::<BigInt, _>(to)
-    .bind::<BigInt, _>(counts.done)
-    .bind::<BigInt, _>(counts.created)
-    .bind::<BigInt, _>(counts.updated)
-    .bind::<BigInt, _>(counts.unchanged)
-    .bind::<BigInt, _>(counts.failed)
-    .execute(conn)
-    .await?;
-    Ok(moved == 1)
+    .bind::<BigInt, _>(to);
+    Ok(bind_counts!(statement, counts).execute(conn).await? == 1)
 }
 
 /// Writes what was wrong with rows.
@@ -105,6 +112,47 @@ pub async fn complete(conn: &mut Conn, id: Uuid) -> QueryResult<()> {
         .execute(conn)
         .await?;
     Ok(())
+}
+
+macro_rules! failed {
+    () => {
+        "an internal error; the job has the details"
+    };
+}
+
+/// What an import failed of, if that is nothing to do with its file.
+pub const FAILED: &str = failed!();
+
+/// An import that nobody reads any more is failed, and says what became of its job. What a dead letter was comes to life again when
+/// that is retried.
+macro_rules! close {
+    ($which:literal) => {
+        concat!(
+            "update imports i set status = 'failed', finished_at = now(), error = coalesce(
+                 (select 'its job was ' || h.state || '; the rows up to there are in' from job_history h
+                  where h.id = i.job_id and h.state in ('cancelled', 'discarded') order by h.finished_at desc limit 1),
+                 (select '",
+            failed!(),
+            "' from dead_letters d where d.id = i.job_id),
+                 'its job is gone; the rows up to there are in')
+             where i.status in ('queued', 'running') and not exists (select from jobs j where j.id = i.job_id) and ",
+            $which
+        )
+    };
+}
+
+/// Closes at most `$1` imports whose job is over without them: whoever ended it said nothing, or its worker died under the last
+/// attempt.
+pub const CLOSE: &str = close!(
+    "i.id = any(array(
+         select id from imports o
+         where o.status in ('queued', 'running') and not exists (select from jobs j where j.id = o.job_id)
+         limit $1 for update of o skip locked))"
+);
+
+/// Closes those of the imports that these jobs were to read that nobody reads any more, in the transaction that ended the jobs.
+pub async fn close(conn: &mut Conn, jobs: &[Uuid]) -> QueryResult<usize> {
+    sql(close!("i.job_id = any($1)")).bind::<Array<SqlUuid>, _>(jobs).execute(conn).await
 }
 
 /// Says why the file as a whole cannot be used; rows that are in stay in.

@@ -27,6 +27,9 @@ pub struct FireRow {
     /// Its job; none if it was left out because the last one still lived.
     #[diesel(sql_type = Nullable<SqlUuid>)]
     pub job_id: Option<Uuid>,
+    /// Whether the job was there already: its kind allows one of its sort only.
+    #[diesel(sql_type = Bool)]
+    pub existing: bool,
     /// The job's state; none if it was left out, or the job is past retention.
     #[diesel(sql_type = Nullable<Text>)]
     pub state: Option<String>,
@@ -59,9 +62,9 @@ pub async fn lock(conn: &mut Conn, name: &str) -> QueryResult<Option<ScheduleRow
 /// The newest fires with their jobs' states.
 pub async fn fires(conn: &mut Conn, name: &str, limit: i64) -> QueryResult<Vec<FireRow>> {
     sql("with fires as materialized (
-             select fire_at, fired_at, manual, job_id from schedule_fires where schedule = $1
+             select fire_at, fired_at, manual, job_id, existing from schedule_fires where schedule = $1
              order by fire_at desc limit $2)
-         select f.fire_at, f.fired_at, f.manual, f.job_id, j.state, j.finished_at, j.result
+         select f.fire_at, f.fired_at, f.manual, f.job_id, f.existing, j.state, j.finished_at, j.result
          from fires f
          left join lateral (
              select state, null::timestamptz as finished_at, null::jsonb as result from jobs where id = f.job_id
@@ -80,20 +83,25 @@ pub async fn create(conn: &mut Conn, row: &ScheduleRow) -> QueryResult<bool> {
     write(
         conn,
         row,
+        Some(row.paused),
         "insert into schedules (name, origin, spec, time_zone, missed, missed_limit, overlap, paused, kind, version, queue,
                                 max_attempts, payload, next_at)
-         values ($1, 'api', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+         values ($1, 'api', $2, $3, $4, $5, $6, coalesce($7, false), $8, $9, $10, $11, $12, $13)
          on conflict (name) do nothing",
     )
     .await
 }
 
-/// Replaces a schedule of origin `api` whole; its fires stay. `false` if there is none of that name and origin.
-pub async fn replace(conn: &mut Conn, row: &ScheduleRow) -> QueryResult<bool> {
+/// Replaces a schedule of origin `api` whole; its fires stay, and whether it rests, unless `paused` says so: who changes a
+/// spec has not asked to wake what somebody put to rest. One that the scheduler rested is tried anew. `false` if there is none of
+/// that name and origin.
+pub async fn replace(conn: &mut Conn, row: &ScheduleRow, paused: Option<bool>) -> QueryResult<bool> {
     write(
         conn,
         row,
-        "update schedules set spec = $2, time_zone = $3, missed = $4, missed_limit = $5, overlap = $6, paused = $7,
+        paused,
+        "update schedules set spec = $2, time_zone = $3, missed = $4, missed_limit = $5, overlap = $6,
+                paused = coalesce($7, paused and problem is null),
                 kind = $8, version = $9, queue = $10, max_attempts = $11, payload = $12, next_at = $13,
                 problem = null, updated_at = now()
          where name = $1 and origin = 'api'",
@@ -101,7 +109,12 @@ pub async fn replace(conn: &mut Conn, row: &ScheduleRow) -> QueryResult<bool> {
     .await
 }
 
-async fn write(conn: &mut Conn, row: &ScheduleRow, statement: &'static str) -> QueryResult<bool> {
+async fn write(
+    conn: &mut Conn,
+    row: &ScheduleRow,
+    paused: Option<bool>,
+    statement: &'static str,
+) -> QueryResult<bool> {
     let written = sql(statement)
         .bind::<Text, _>(&row.name)
         .bind::<Text, _>(&row.spec)
@@ -109,7 +122,7 @@ async fn write(conn: &mut Conn, row: &ScheduleRow, statement: &'static str) -> Q
         .bind::<Text, _>(row.missed)
         .bind::<Integer, _>(row.missed_limit)
         .bind::<Text, _>(row.overlap)
-        .bind::<Bool, _>(row.paused)
+        .bind::<Nullable<Bool>, _>(paused)
         .bind::<Text, _>(&row.kind)
         .bind::<SmallInt, _>(row.version)
         .bind::<Text, _>(&row.queue)
@@ -146,15 +159,29 @@ pub async fn set_paused(
     Ok(())
 }
 
-/// Records a fire by hand, at this moment; the schedule's times stay as they are.
-pub async fn record_manual(conn: &mut Conn, name: &str, job_id: Uuid) -> QueryResult<()> {
-    sql("with fire as (
-             insert into schedule_fires (schedule, fire_at, job_id, manual)
-             values ($1, clock_timestamp(), $2, true) returning fire_at)
-         update schedules set last_at = (select fire_at from fire), last_job_id = $2 where name = $1")
+#[derive(QueryableByName)]
+struct FireAt {
+    #[diesel(sql_type = Timestamptz)]
+    fire_at: DateTime<Utc>,
+}
+
+/// Records a fire by hand, at this moment, with the job that does its work, a new one or one that was there already; answers
+/// with the moment. The schedule's times stay as they are.
+pub async fn record_manual(
+    conn: &mut Conn,
+    name: &str,
+    job_id: Uuid,
+    existing: bool,
+) -> QueryResult<DateTime<Utc>> {
+    let fire: FireAt = sql("with fire as (
+             insert into schedule_fires (schedule, fire_at, job_id, manual, existing)
+             values ($1, clock_timestamp(), $2, true, $3) returning fire_at)
+         update schedules set last_at = (select fire_at from fire), last_job_id = $2 where name = $1
+         returning last_at as fire_at")
     .bind::<Text, _>(name)
     .bind::<SqlUuid, _>(job_id)
-    .execute(conn)
+    .bind::<Bool, _>(existing)
+    .get_result(conn)
     .await?;
-    Ok(())
+    Ok(fire.fire_at)
 }

@@ -6,7 +6,9 @@ pub mod spec;
 use chrono::{DateTime, Utc};
 use diesel::{
     OptionalExtension, QueryResult, QueryableByName,
-    sql_types::{Array, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{
+        Array, BigInt, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+    },
 };
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
@@ -33,6 +35,8 @@ crate::text_enum! {
         Skip = "skip",
         /// Both run.
         Allow = "allow",
+        /// Both run, one after the other.
+        Queue = "queue",
     }
 }
 
@@ -105,6 +109,20 @@ pub async fn all(conn: &mut Conn) -> QueryResult<Vec<ScheduleRow>> {
     sql(concat!("select ", columns!(), " from schedules order by name")).load(conn).await
 }
 
+#[derive(QueryableByName)]
+struct Now {
+    #[diesel(sql_type = Timestamptz)]
+    now: DateTime<Utc>,
+}
+
+/// The time by the database's clock, in a transaction that of its begin. All times of schedules are computed from it, since it
+/// also says what is due: a host whose clock is ahead would move every schedule past what the database calls now, and silence
+/// them; one that is behind would find them due again at once, without end.
+pub async fn now(conn: &mut Conn) -> QueryResult<DateTime<Utc>> {
+    let now: Now = sql("select now() as now").get_result(conn).await?;
+    Ok(now.now)
+}
+
 /// The schedule that has been due longest, but for those `passed` over, locked until the transaction ends; others' locks are
 /// passed over too, so any number of schedulers may ask at once.
 pub async fn lock_due(conn: &mut Conn, passed: &[String]) -> QueryResult<Option<ScheduleRow>> {
@@ -120,27 +138,29 @@ pub async fn lock_due(conn: &mut Conn, passed: &[String]) -> QueryResult<Option<
     .optional()
 }
 
-/// Writes a schedule that the code declares. Its times are kept when its spec has not changed, so that a restart neither
-/// forgets a missed time nor fires one twice; an operator's pause is kept always; one
-/// that rests because it could not be fired is tried anew.
-pub async fn declare(conn: &mut Conn, row: &ScheduleRow) -> QueryResult<()> {
+/// A schedule of the code that nobody has declared for this long is no longer part of it. Longer than a roll-out, in which an old
+/// release that restarts knows less than the new one.
+const FORGOTTEN_AFTER: &str = "1 hour";
+
+/// Writes a schedule that the code of a `release` declares; of two releases the higher one has the word, until it has not
+/// declared it for an hour. A new schedule is due at once. Its times are kept when its spec has not changed, so that a restart
+/// neither forgets a missed time nor fires one twice; an operator's pause is kept always; one that rests because it could not
+/// be fired is tried `anew`, if the caller has just started.
+pub async fn declare(conn: &mut Conn, row: &ScheduleRow, release: i64, anew: bool) -> QueryResult<()> {
     sql("insert into schedules (name, origin, spec, time_zone, missed, missed_limit, overlap, kind, version, queue,
-                                max_attempts, payload, next_at)
-         values ($1, 'code', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                                max_attempts, payload, next_at, declared_at, release)
+         values ($1, 'code', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now(), now(), $12)
          on conflict (name) do update set
              spec = excluded.spec, time_zone = excluded.time_zone, missed = excluded.missed,
              missed_limit = excluded.missed_limit, overlap = excluded.overlap, kind = excluded.kind,
              version = excluded.version, queue = excluded.queue, max_attempts = excluded.max_attempts,
-             payload = excluded.payload, updated_at = now(), origin = 'code',
-             paused = schedules.paused and schedules.problem is null, problem = null,
+             payload = excluded.payload, origin = 'code', declared_at = excluded.declared_at, release = excluded.release,
+             paused = schedules.paused and (schedules.problem is null or not $13),
+             problem = case when $13 then null else schedules.problem end,
              next_at = case when (schedules.spec, schedules.time_zone) = (excluded.spec, excluded.time_zone)
                             then schedules.next_at else excluded.next_at end
-         where (schedules.spec, schedules.time_zone, schedules.missed, schedules.missed_limit, schedules.overlap,
-                schedules.kind, schedules.version, schedules.queue, schedules.max_attempts, schedules.payload)
-            is distinct from
-               (excluded.spec, excluded.time_zone, excluded.missed, excluded.missed_limit, excluded.overlap,
-                excluded.kind, excluded.version, excluded.queue, excluded.max_attempts, excluded.payload)
-            or schedules.problem is not null")
+         where coalesce(schedules.release, 0) <= excluded.release
+            or coalesce(schedules.declared_at < now() - $14::interval, true)")
     .bind::<Text, _>(&row.name)
     .bind::<Text, _>(&row.spec)
     .bind::<Text, _>(&row.time_zone)
@@ -152,36 +172,55 @@ pub async fn declare(conn: &mut Conn, row: &ScheduleRow) -> QueryResult<()> {
     .bind::<Text, _>(&row.queue)
     .bind::<SmallInt, _>(row.max_attempts)
     .bind::<Jsonb, _>(&row.payload)
-    .bind::<Nullable<Timestamptz>, _>(row.next_at)
+    .bind::<BigInt, _>(release)
+    .bind::<Bool, _>(anew)
+    .bind::<Text, _>(FORGOTTEN_AFTER)
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Removes schedules of the code that the code no longer declares.
+/// Removes schedules of the code that are not among those `declared` here, and that nobody else has declared for an hour.
 pub async fn forget_undeclared(conn: &mut Conn, declared: &[&str]) -> QueryResult<usize> {
-    sql("delete from schedules where origin = 'code' and name <> all($1)")
+    // From releases that did not say when: as if it were now.
+    sql("update schedules set declared_at = now() where origin = 'code' and declared_at is null and name <> all($1)")
         .bind::<Array<Text>, _>(declared)
         .execute(conn)
-        .await
+        .await?;
+    sql("delete from schedules
+         where origin = 'code' and name <> all($1) and declared_at < now() - $2::interval")
+    .bind::<Array<Text>, _>(declared)
+    .bind::<Text, _>(FORGOTTEN_AFTER)
+    .execute(conn)
+    .await
 }
 
-/// Records that a time fires; `false` if it has fired before.
-pub async fn record_fire(
+/// Records that a time fires, for now without a job; `false` if it has fired before.
+pub async fn record_fire(conn: &mut Conn, name: &str, fire_at: DateTime<Utc>) -> QueryResult<bool> {
+    let fresh = sql("insert into schedule_fires (schedule, fire_at) values ($1, $2) on conflict do nothing")
+        .bind::<Text, _>(name)
+        .bind::<Timestamptz, _>(fire_at)
+        .execute(conn)
+        .await?;
+    Ok(fresh == 1)
+}
+
+/// Records which job does the work of a fire: a new one, or one that was there already.
+pub async fn record_job(
     conn: &mut Conn,
     name: &str,
     fire_at: DateTime<Utc>,
-    job_id: Option<Uuid>,
-) -> QueryResult<bool> {
-    let fresh = sql(
-        "insert into schedule_fires (schedule, fire_at, job_id) values ($1, $2, $3) on conflict do nothing",
-    )
-    .bind::<Text, _>(name)
-    .bind::<Timestamptz, _>(fire_at)
-    .bind::<Nullable<SqlUuid>, _>(job_id)
-    .execute(conn)
-    .await?;
-    Ok(fresh == 1)
+    job_id: Uuid,
+    existing: bool,
+) -> QueryResult<()> {
+    sql("update schedule_fires set job_id = $3, existing = $4 where schedule = $1 and fire_at = $2")
+        .bind::<Text, _>(name)
+        .bind::<Timestamptz, _>(fire_at)
+        .bind::<SqlUuid, _>(job_id)
+        .bind::<Bool, _>(existing)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Moves a schedule on: its next time, if it has one, and the last one if it fired. It has no problem then.

@@ -2,7 +2,7 @@
 
 use diesel::{
     QueryResult, QueryableByName,
-    sql_types::{BigInt, Nullable, Uuid as SqlUuid},
+    sql_types::{BigInt, Uuid as SqlUuid},
 };
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
@@ -10,15 +10,15 @@ use uuid::Uuid;
 use crate::{Conn, sql};
 
 // Whether it shows or not: a category that shows again must not have to be indexed first.
-macro_rules! in_scope {
-    () => {
-        "with recursive below(id) as (
-             select id from categories where id = $1
-             union
-             select c.id from categories c join below b on c.parent_id = b.id)
-         select p.id from products p
-         where ($1::uuid is null or exists (
-                   select from product_categories c where c.product_id = p.id and c.category_id in (select id from below)))"
+macro_rules! below {
+    ($rest:literal) => {
+        concat!(
+            "with recursive below(id) as (
+                 select id from categories where id = $1
+                 union
+                 select c.id from categories c join below b on c.parent_id = b.id) ",
+            $rest
+        )
     };
 }
 
@@ -29,32 +29,61 @@ struct Product {
 }
 
 /// The next products of a scope in the order of their ids, after the one with the id `after`.
+///
+/// Of each category of the subtree as many as are wanted are read, so a page costs what its categories hold and not what the
+/// shop does.
 pub async fn next(
     conn: &mut Conn,
     category_id: Option<Uuid>,
     after: Option<Uuid>,
     limit: i64,
 ) -> QueryResult<Vec<Uuid>> {
-    let rows: Vec<Product> =
-        sql(concat!(in_scope!(), " and ($2::uuid is null or p.id > $2) order by p.id limit $3"))
-            .bind::<Nullable<SqlUuid>, _>(category_id)
-            .bind::<Nullable<SqlUuid>, _>(after)
+    // No product has the nil id, and all come after it: a plain comparison begins where it should in the index.
+    let after = after.unwrap_or_default();
+    let rows: Vec<Product> = match category_id {
+        None => {
+            sql("select id from products where id > $1 order by id limit $2")
+                .bind::<SqlUuid, _>(after)
+                .bind::<BigInt, _>(limit)
+                .load(conn)
+                .await?
+        }
+        Some(category_id) => {
+            sql(below!(
+                "select p.product_id as id from below b cross join lateral (
+                     select c.product_id from product_categories c
+                     where c.category_id = b.id and c.product_id > $2 order by c.product_id limit $3) p
+                 group by p.product_id order by p.product_id limit $3"
+            ))
+            .bind::<SqlUuid, _>(category_id)
+            .bind::<SqlUuid, _>(after)
             .bind::<BigInt, _>(limit)
             .load(conn)
-            .await?;
+            .await?
+        }
+    };
     Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    products: i64,
 }
 
 /// How many products a scope has.
 pub async fn count(conn: &mut Conn, category_id: Option<Uuid>) -> QueryResult<i64> {
-    #[derive(QueryableByName)]
-    struct Count {
-        #[diesel(sql_type = BigInt)]
-        products: i64,
-    }
-    let count: Count = sql(concat!("select count(*) as products from (", in_scope!(), ") scope"))
-        .bind::<Nullable<SqlUuid>, _>(category_id)
-        .get_result(conn)
-        .await?;
+    let count: Count = match category_id {
+        None => sql("select count(*) as products from products").get_result(conn).await?,
+        Some(category_id) => {
+            sql(below!(
+                "select count(distinct c.product_id) as products
+                 from below b join product_categories c on c.category_id = b.id"
+            ))
+            .bind::<SqlUuid, _>(category_id)
+            .get_result(conn)
+            .await?
+        }
+    };
     Ok(count.products)
 }

@@ -54,11 +54,43 @@ pub async fn record(
     Ok(())
 }
 
+/// Which changes; what is none does not filter.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Made by this one.
+    pub actor: Option<String>,
+    /// This, or, without a dot, everything of this area.
+    pub action: Option<String>,
+    /// To this.
+    pub target: Option<String>,
+    /// At this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Before this.
+    pub until: Option<DateTime<Utc>>,
+}
+
 /// Changes, the newest first, after one of the list.
-pub async fn list(conn: &mut Conn, after: Option<Uuid>, limit: i64) -> QueryResult<Vec<ActionRow>> {
-    sql("select id, at, actor, action, target, detail from operator_actions
-         where $1::uuid is null or id < $1 order by id desc limit $2")
+pub async fn list(
+    conn: &mut Conn,
+    filter: &Filter,
+    after: Option<Uuid>,
+    limit: i64,
+) -> QueryResult<Vec<ActionRow>> {
+    // Planned for its values each time: filters that are none must cost nothing.
+    diesel::sql_query(
+        "select id, at, actor, action, target, detail from operator_actions
+         where ($1::uuid is null or id < $1) and ($2::text is null or actor = $2)
+           and ($3::text is null or action = $3 or split_part(action, '.', 1) = $3)
+           and ($4::text is null or target = $4) and ($5::timestamptz is null or at >= $5)
+           and ($6::timestamptz is null or at < $6)
+         order by id desc limit $7",
+    )
     .bind::<Nullable<SqlUuid>, _>(after)
+    .bind::<Nullable<Text>, _>(filter.actor.as_deref())
+    .bind::<Nullable<Text>, _>(filter.action.as_deref())
+    .bind::<Nullable<Text>, _>(filter.target.as_deref())
+    .bind::<Nullable<Timestamptz>, _>(filter.since)
+    .bind::<Nullable<Timestamptz>, _>(filter.until)
     .bind::<BigInt, _>(limit)
     .load(conn)
     .await

@@ -16,7 +16,10 @@ use uuid::Uuid;
 
 use crate::{Conn, sql};
 
-pub use super::pauses::{KindControl, kinds, pause_kind, pause_queue, resume_kind, resume_queue};
+pub use super::{
+    pauses::{KindControl, kind, kinds, pause_kind, pause_queue, resume_kind, resume_queue},
+    places::{Places, places, set_places},
+};
 
 /// A token bucket: `jobs` per `period` on average, at most `burst` at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -132,7 +135,7 @@ macro_rules! queue_select {
                 coalesce(r.running, 0) as running,
                 coalesce(c.paused_at < clock_timestamp() - interval '2 seconds', false) and r.running is null as dry
          from queue_controls c
-         left join (select queue, count(*) as running from jobs where worker_id is not null group by queue) r
+         left join (select queue, count(*) as running from running_jobs group by queue) r
               on r.queue = c.queue"
     };
 }
@@ -198,61 +201,6 @@ async fn write_limits(
     .map(drop)
 }
 
-/// How many jobs of a queue run at a time in a worker, where it is not as the worker was started.
-#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
-pub struct Places {
-    /// The queue.
-    #[diesel(sql_type = Text)]
-    pub queue: String,
-    /// One worker, or `None` for all that have nothing of their own.
-    #[diesel(sql_type = Nullable<SqlUuid>)]
-    pub worker_id: Option<Uuid>,
-    /// Jobs at a time.
-    #[diesel(sql_type = Integer)]
-    pub places: i32,
-    /// Who said so.
-    #[diesel(sql_type = Text)]
-    pub updated_by: String,
-}
-
-/// Every override.
-pub async fn places(conn: &mut Conn) -> QueryResult<Vec<Places>> {
-    sql("select queue, nullif(worker_id, '00000000-0000-0000-0000-000000000000'::uuid) as worker_id, places, updated_by
-         from queue_places order by queue, worker_id")
-    .load(conn)
-    .await
-}
-
-/// Sets how many jobs of a queue run at a time, 0 to 10,000, in one worker or in all; `None` goes back to how they were
-/// started. Workers follow within a second. What runs goes on, so less takes effect as jobs end.
-pub async fn set_places(
-    conn: &mut Conn,
-    queue: &str,
-    worker_id: Option<Uuid>,
-    places: Option<i32>,
-    actor: &str,
-) -> QueryResult<()> {
-    let worker_id = worker_id.unwrap_or_default();
-    let Some(places) = places else {
-        return sql("delete from queue_places where queue = $1 and worker_id = $2")
-            .bind::<Text, _>(queue)
-            .bind::<SqlUuid, _>(worker_id)
-            .execute(conn)
-            .await
-            .map(drop);
-    };
-    sql("insert into queue_places (queue, worker_id, places, updated_by) values ($1, $2, $3, $4)
-         on conflict (queue, worker_id) do update
-         set places = excluded.places, updated_at = clock_timestamp(), updated_by = excluded.updated_by")
-    .bind::<Text, _>(queue)
-    .bind::<SqlUuid, _>(worker_id)
-    .bind::<Integer, _>(places)
-    .bind::<Text, _>(actor)
-    .execute(conn)
-    .await
-    .map(drop)
-}
-
 /// Something outside that kinds need.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 pub struct Dependency {
@@ -271,6 +219,19 @@ pub struct Dependency {
     /// The job that tries, or tried last.
     #[diesel(sql_type = Nullable<SqlUuid>)]
     pub probe_id: Option<Uuid>,
+}
+
+#[derive(QueryableByName)]
+struct Named {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// What kinds of the running workers need, by the code of those that started.
+pub async fn needed(conn: &mut Conn) -> QueryResult<Vec<String>> {
+    let rows: Vec<Named> =
+        sql("select distinct dependency as name from kind_needs order by name").load(conn).await?;
+    Ok(rows.into_iter().map(|row| row.name).collect())
 }
 
 /// Every dependency that was ever down, by name.

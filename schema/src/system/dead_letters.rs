@@ -112,16 +112,20 @@ pub async fn list(conn: &mut Conn, filter: &Filter, limit: i64) -> QueryResult<V
     bind!(concat!("select ", columns!(), matching!()), filter, limit).load(conn).await
 }
 
-#[derive(QueryableByName)]
-struct Id {
+/// A dead letter's place in the list.
+#[derive(Debug, Clone, Copy, QueryableByName)]
+pub struct Place {
+    /// The job.
     #[diesel(sql_type = SqlUuid)]
-    id: Uuid,
+    pub id: Uuid,
+    /// Given up.
+    #[diesel(sql_type = Timestamptz)]
+    pub died_at: DateTime<Utc>,
 }
 
-/// The ids of at most `limit` of them: what a bulk change will touch.
-pub async fn ids(conn: &mut Conn, filter: &Filter, limit: i64) -> QueryResult<Vec<Uuid>> {
-    let rows: Vec<Id> = bind!(concat!("select id", matching!()), filter, limit).load(conn).await?;
-    Ok(rows.into_iter().map(|row| row.id).collect())
+/// At most `limit` of them: what a bulk change will touch.
+pub async fn places(conn: &mut Conn, filter: &Filter, limit: i64) -> QueryResult<Vec<Place>> {
+    bind!(concat!("select id, died_at", matching!()), filter, limit).load(conn).await
 }
 
 /// One dead letter.

@@ -1,8 +1,10 @@
 //! Pausing queues and kinds: the same rows for both, under the name of what is paused.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use diesel::{
-    QueryResult, QueryableByName,
+    OptionalExtension, QueryResult, QueryableByName,
     sql_types::{BigInt, Bool, Nullable, Text, Timestamptz},
 };
 use diesel_async::RunQueryDsl;
@@ -115,14 +117,37 @@ pub struct KindControl {
     pub dry: bool,
 }
 
-/// Every kind with a control, by name.
-pub async fn kinds(conn: &mut Conn) -> QueryResult<Vec<KindControl>> {
-    sql("select c.kind, c.paused_at, c.paused_by, c.pause_reason, c.updated_by, coalesce(r.running, 0) as running,
+macro_rules! kind_select {
+    () => {
+        "select c.kind, c.paused_at, c.paused_by, c.pause_reason, c.updated_by, coalesce(r.running, 0) as running,
                 coalesce(c.paused_at < clock_timestamp() - interval '2 seconds', false) and r.running is null as dry
          from kind_controls c
-         left join (select kind, count(*) as running from jobs where worker_id is not null group by kind) r
-              on r.kind = c.kind
-         order by c.kind")
-    .load(conn)
-    .await
+         left join (select kind, count(*) as running from running_jobs group by kind) r
+              on r.kind = c.kind"
+    };
+}
+
+/// Every kind with a control, by name.
+pub async fn kinds(conn: &mut Conn) -> QueryResult<Vec<KindControl>> {
+    sql(concat!(kind_select!(), " order by c.kind")).load(conn).await
+}
+
+/// One kind's control; `None` if nothing was ever said of it.
+pub async fn kind(conn: &mut Conn, kind: &str) -> QueryResult<Option<KindControl>> {
+    sql(concat!(kind_select!(), " where c.kind = $1")).bind::<Text, _>(kind).get_result(conn).await.optional()
+}
+
+#[derive(QueryableByName)]
+struct RunningOfKind {
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = BigInt)]
+    running: i64,
+}
+
+/// How many jobs of each kind run now; those of which none does are not in it.
+pub async fn running_by_kind(conn: &mut Conn) -> QueryResult<BTreeMap<String, i64>> {
+    let rows: Vec<RunningOfKind> =
+        sql("select kind, count(*) as running from running_jobs group by kind").load(conn).await?;
+    Ok(rows.into_iter().map(|row| (row.kind, row.running)).collect())
 }

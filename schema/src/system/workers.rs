@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    QueryResult, QueryableByName,
+    OptionalExtension, QueryResult, QueryableByName,
     sql_types::{
         Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
     },
@@ -34,7 +34,7 @@ pub struct WorkerRow {
     /// Queues it serves.
     #[diesel(sql_type = Array<Text>)]
     pub queues: Vec<String>,
-    /// running or draining.
+    /// running, quiet or draining.
     #[diesel(sql_type = Text)]
     pub state: String,
     /// Whether its lease holds.
@@ -61,6 +61,21 @@ pub struct WorkerRow {
     /// Until when it is believed to live.
     #[diesel(sql_type = Timestamptz)]
     pub lease_until: DateTime<Utc>,
+    /// Since when an operator wants it to claim nothing more.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub quiet_at: Option<DateTime<Utc>>,
+    /// Who.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub quiet_by: Option<String>,
+    /// Per queue how many jobs run: `[{"queue", "configured", "now", "running"}]`.
+    #[diesel(sql_type = Jsonb)]
+    pub places: Value,
+}
+
+macro_rules! serving {
+    () => {
+        "state = 'running' and lease_until > clock_timestamp()"
+    };
 }
 
 #[derive(QueryableByName)]
@@ -73,13 +88,51 @@ struct Pending {
 pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
     sql("select w.id, w.service, w.host, w.pid, w.version, w.queues, w.state, w.lease_until > now() as alive,
                 coalesce(j.jobs, 0) as jobs, w.event_lane, w.event_lane_reason, w.started_at, w.heartbeat_at,
-                w.lease_until, w.overdue
+                w.lease_until, w.overdue, w.quiet_at, w.quiet_by,
+                coalesce((select jsonb_agg(p.place || jsonb_build_object('running',
+                                     (select count(*) from running_jobs r
+                                      where r.worker_id = w.id and r.queue = p.place ->> 'queue'))
+                                 order by p.place ->> 'queue')
+                          from jsonb_array_elements(w.places) p(place)), '[]') as places
          from workers w
-         left join (select worker_id, count(*) as jobs from jobs where state = 'running' group by worker_id) j
+         left join (select worker_id, count(*) as jobs from running_jobs group by worker_id) j
               on j.worker_id = w.id
          order by w.started_at desc limit 1000")
     .load(conn)
     .await
+}
+
+/// Says that an operator wants a worker to claim nothing more, or no longer does; its heartbeat follows. `None` if there is no
+/// such worker, else whether that is anything new.
+pub async fn set_quiet(
+    conn: &mut Conn,
+    worker_id: Uuid,
+    quiet: bool,
+    actor: &str,
+) -> QueryResult<Option<bool>> {
+    let row: Option<Known> = sql("with changed as (
+             update workers
+             set quiet_at = case when $2 then clock_timestamp() end, quiet_by = case when $2 then $3 end
+             where id = $1 and (quiet_at is not null) <> $2 returning 1)
+         select exists (select from changed) as known from workers where id = $1")
+    .bind::<SqlUuid, _>(worker_id)
+    .bind::<Bool, _>(quiet)
+    .bind::<Text, _>(actor)
+    .get_result(conn)
+    .await
+    .optional()?;
+    Ok(row.map(|row| row.known))
+}
+
+/// Whether a worker is there, and among its queues this one; `None` if it is not there.
+pub async fn serves(conn: &mut Conn, worker_id: Uuid, queue: &str) -> QueryResult<Option<bool>> {
+    let row: Option<Known> = sql("select $2 = any (queues) as known from workers where id = $1")
+        .bind::<SqlUuid, _>(worker_id)
+        .bind::<Text, _>(queue)
+        .get_result(conn)
+        .await
+        .optional()?;
+    Ok(row.map(|row| row.known))
 }
 
 /// Events not handed on yet.
@@ -118,8 +171,8 @@ pub struct RunningRow {
 pub async fn running(conn: &mut Conn, per_worker: i64) -> QueryResult<Vec<RunningRow>> {
     sql("select w.id as worker_id, j.id, j.kind, j.queue, j.attempt, j.claimed_at as started_at, j.progress
          from workers w cross join lateral (
-             select id, kind, queue, attempt, claimed_at, progress from jobs
-             where worker_id = w.id and state = 'running' order by claimed_at, id limit $1) j
+             select id, kind, queue, attempt, claimed_at, progress from running_jobs r
+             where r.worker_id = w.id order by claimed_at, id limit $1) j
          order by w.started_at desc, j.claimed_at, j.id")
     .bind::<BigInt, _>(per_worker)
     .load(conn)
@@ -163,6 +216,42 @@ pub async fn knows_queue(conn: &mut Conn, queue: &str) -> QueryResult<bool> {
     .get_result(conn)
     .await?;
     Ok(row.known)
+}
+
+/// Whether a live worker serves the queue that is not about to stop.
+pub async fn serves(conn: &mut Conn, queue: &str) -> QueryResult<bool> {
+    let row: Known = sql(concat!(
+        "select exists (select from workers where ",
+        serving!(),
+        " and $1 = any(queues)) as known"
+    ))
+    .bind::<Text, _>(queue)
+    .get_result(conn)
+    .await?;
+    Ok(row.known)
+}
+
+/// How many workers serve a queue.
+#[derive(Debug, Clone, QueryableByName)]
+pub struct Serving {
+    /// The queue.
+    #[diesel(sql_type = Text)]
+    pub queue: String,
+    /// Live workers that are not about to stop.
+    #[diesel(sql_type = BigInt)]
+    pub workers: i64,
+}
+
+/// How many workers serve each queue that one serves.
+pub async fn serving(conn: &mut Conn) -> QueryResult<Vec<Serving>> {
+    sql(concat!(
+        "select q.queue, count(*) as workers from workers cross join lateral (select distinct unnest(queues)) as q(queue)
+         where ",
+        serving!(),
+        " group by q.queue order by q.queue"
+    ))
+    .load(conn)
+    .await
 }
 
 /// Whether a live or dead job is of the kind.

@@ -1,10 +1,10 @@
-//! Clocks that jump under running workers, by libfaketime where it is installed (`apt-get install libfaketime`).
+//! Clocks that jump under running workers and the scheduler, by libfaketime where it is installed (`apt-get install libfaketime`).
 
 use std::{path::Path, time::Instant};
 
 use anyhow::{Context as _, ensure};
 use chrono::{TimeDelta, Utc};
-use waybill_tests::{Plan, System};
+use waybill_tests::{Plan, System, until};
 
 use crate::{books::recovered, load::Load, missing::skipped};
 
@@ -34,6 +34,7 @@ async fn the_clocks_of_workers_jump() -> anyhow::Result<()> {
     ];
     system.add_worker(&faked).await?;
     system.add_worker(&faked).await?;
+    system.restart_scheduler_with(&faked).await?;
     let mut load = Load::start(&system, 6).await?;
     load.confirmed(10).await?;
     // Renamed into place: a worker that reads half of it would see another time.
@@ -45,6 +46,7 @@ async fn the_clocks_of_workers_jump() -> anyhow::Result<()> {
     for to in ["+50h", "-3h", "+0"] {
         jump(to)?;
         load.confirmed(15).await?;
+        fires_on(&system).await.with_context(|| format!("the scheduler's clock at {to}"))?;
     }
     jump("+50h")?;
     let jumped = Instant::now();
@@ -54,4 +56,19 @@ async fn the_clocks_of_workers_jump() -> anyhow::Result<()> {
     ensure!(one.stop().await?, "{}", one.log());
     ensure!(one.log().contains(&day), "its clock did not jump:\n{}", one.log());
     recovered(&system, load, "clocks of workers jumped by 50 h and by -3 h", jumped).await
+}
+
+/// Schedules are neither silent nor spinning, whatever the clock of who fires them.
+async fn fires_on(system: &System) -> anyhow::Result<()> {
+    const FIRES: &str = "select count(*) as n from schedule_fires where schedule = 'expire-checkouts'";
+    let (before, begun) = (system.count(FIRES).await?, Instant::now());
+    until("the schedule of every 5 s fires twice", async || {
+        let fired = system.count(FIRES).await? - before;
+        Ok(if fired >= 2 { Ok(()) } else { Err(format!("{fired} times")) })
+    })
+    .await?;
+    let fired = system.count(FIRES).await? - before;
+    let most = i64::try_from(begun.elapsed().as_secs() / 5)? + 2;
+    ensure!(fired <= most, "it fired {fired} times in {:?}", begun.elapsed());
+    Ok(())
 }

@@ -9,6 +9,7 @@ mod books;
 mod clock;
 mod deploys;
 mod disk;
+mod events;
 mod fake_clock;
 mod load;
 mod missing;

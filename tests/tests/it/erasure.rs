@@ -32,6 +32,7 @@ async fn mentions(system: &System, what: &str) -> anyhow::Result<Vec<&'static st
         "event_log",
         "outbox",
         "webhook_deliveries",
+        "webhook_attempts",
         "mails",
     ] {
         let query = format!("select count(*) as n from {table} t where t::text like '%{what}%'");
@@ -114,5 +115,45 @@ async fn a_customer_and_a_guest_are_erased_from_the_jobs_of_their_orders() -> an
     let key = system.key(&["system:write"]).await?;
     let (status, _) = key.post(&format!("/v1/admin/people/{ada_id}/erase"), &json!({})).await?;
     ensure!(status == StatusCode::FORBIDDEN, "{status}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_its_way_at_the_broker_counts_until_it_is_handled_and_erased() -> anyhow::Result<()> {
+    let mut system =
+        System::start(Plan::with(&[("WAYBILL_WORKER__PIPELINES", "notifications,indexing")])).await?;
+    ensure!(system.exchange.is_some(), "the run has no broker");
+    system.sell("MUG-1", "7.65", 1_000).await?;
+    let receiver = Receiver::start(&[], OPEN).await?;
+    system.tell(&receiver.url, &[]).await?;
+    let (ada, ada_id) = system.anybody.register("ada@lovelace.example").await?;
+    buy(&system, &ada, None).await?;
+    // All that is left are two events of the order, in the queue of a pipeline that nobody serves.
+    let busy = "select (select count(*) from outbox)
+                     + (select count(*) from jobs where queue not in ('housekeeping', 'events.webhooks'))
+                     + (select count(*) from event_log e, unnest(e.pipelines) p
+                        where p <> 'webhooks' and not exists (
+                            select from inbox i where i.pipeline = p and i.event_id = e.id)) as n";
+    system.until_count("all else is done", busy, 0).await?;
+    let erased = erase(&system, &ada_id).await?;
+    ensure!(erased["live"] == 2 && erased["events"].as_i64() > Some(0), "{erased}");
+    let left = mentions(&system, "aunt Lovelace").await?;
+    ensure!(left.is_empty(), "what is in the tables is erased, but for {left:?}");
+
+    system.add_worker(&[("WAYBILL_WORKER__PIPELINES", "webhooks")]).await?;
+    let delivered = "select count(*) as n from webhook_deliveries d where status = 'delivered'
+                     and exists (select from orders o where o.id = d.correlation_id)";
+    system.until_count("the events of the order are delivered", delivered, 2).await?;
+    let answer = "with answered as (update webhook_attempts set body = 'thanks, aunt Lovelace' returning 1)
+                  select count(*) as n from answered";
+    ensure!(system.count(answer).await? > 1);
+    ensure!(mentions(&system, "aunt Lovelace").await? == ["webhook_deliveries", "webhook_attempts"]);
+    // Until the delivering jobs are committed too.
+    let jobs = "select count(*) as n from jobs where kind = 'webhook.deliver'";
+    system.until_count("the deliveries are over", jobs, 0).await?;
+    let erased = erase(&system, &ada_id).await?;
+    ensure!(erased["live"] == 0 && erased["deliveries"] == 2, "{erased}");
+    let left = mentions(&system, "aunt Lovelace").await?;
+    ensure!(left.is_empty(), "{left:?}");
     Ok(())
 }

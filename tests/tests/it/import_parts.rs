@@ -12,11 +12,11 @@ use crate::imports::{begin, count, walk};
 const CUT_FROM: &str = "WAYBILL_WORKER__CUT_IMPORTS_FROM";
 const NEVER: (&str, &str) = (CUT_FROM, "1099511627776");
 
-const ROWS: usize = 24_000;
+pub const ROWS: usize = 24_000;
 
 /// Products of three variants and their stock. Every tenth row is about a SKU that came before, some with other figures and some
 /// in another product; every 97th cannot be used.
-fn files() -> anyhow::Result<(String, String)> {
+pub fn files() -> anyhow::Result<(String, String)> {
     let mut products = String::from("sku,name,price,product,category\n");
     let mut stock = String::from("sku,on_hand\n");
     for row in 0..ROWS {
@@ -37,7 +37,7 @@ fn files() -> anyhow::Result<(String, String)> {
 }
 
 /// How far an import is, by itself and by its job; never less than before.
-struct Watch<'s> {
+pub struct Watch<'s> {
     system: &'s System,
     path: &'s str,
     rows: i64,
@@ -46,12 +46,12 @@ struct Watch<'s> {
 }
 
 impl<'s> Watch<'s> {
-    fn new(system: &'s System, path: &'s str) -> Self {
+    pub fn new(system: &'s System, path: &'s str) -> Self {
         Self { system, path, rows: 0, shown: 0, changes: 0 }
     }
 
     /// Waits until `enough` says so, for as long as the import gets on.
-    async fn until(&mut self, enough: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+    pub async fn until(&mut self, enough: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         loop {
             let before = self.rows;
             let import = until("the import to get on", async || {
@@ -79,7 +79,7 @@ impl<'s> Watch<'s> {
     }
 }
 
-fn over(import: &Value) -> bool {
+pub fn over(import: &Value) -> bool {
     import["status"] == "completed" || import["status"] == "failed"
 }
 
@@ -167,7 +167,8 @@ async fn a_large_file_in_parts_is_what_it_is_in_one_even_if_a_worker_dies() -> a
 }
 
 /// Cleaning comes last; a moment before it, nothing may be left to run.
-const CLEANED: &str = "select count(*) as n from job_history where kind = 'import.clean' and state = 'done'";
+pub const CLEANED: &str =
+    "select count(*) as n from job_history where kind = 'import.clean' and state = 'done'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_cancelled_half_way_keeps_what_is_in_and_leaves_nothing_else() -> anyhow::Result<()> {

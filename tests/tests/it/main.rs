@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod api;
+mod catalogue;
 mod cli;
 mod consumers;
 mod dependencies;
 mod engine;
 mod erasure;
+mod flows;
 mod gateway;
+mod import_ends;
 mod import_parts;
 mod imports;
 mod journey;
@@ -15,9 +18,11 @@ mod kill;
 mod operator;
 mod outages;
 mod properties;
+mod quiet;
 mod reindex;
 mod schema;
 mod start;
 mod takeover;
+mod telemetry;
 mod traces;
 mod webhooks;

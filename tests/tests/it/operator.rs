@@ -92,8 +92,13 @@ async fn an_operator_holds_queues_and_works_through_dead_letters() -> anyhow::Re
     operator.fails("queues pause imprts", 2, "404").await?;
     operator.well("kinds pause mail.send").await?;
     operator.well("kinds resume mail.send").await?;
-    operator.well("dependencies down harbour --seconds 5").await?;
-    operator.well("dependencies up harbour").await?;
+    let dry = operator.well("kinds drain import.run --timeout 60").await?;
+    ensure!(dry.contains("import.run is dry"), "{dry}");
+    operator.well("kinds resume import.run").await?;
+    operator.fails("kinds drain import.rum", 2, "404").await?;
+    operator.fails("dependencies down mailserver", 2, "404").await?;
+    operator.well("dependencies down mail_server --seconds 5").await?;
+    operator.well("dependencies up mail_server").await?;
     let workers = operator.well("workers").await?;
     ensure!(workers.contains(&system.workers[0].pid()?.to_string()), "{workers}");
     ensure!(operator.well("status").await?.contains("orders"), "status");

@@ -1,6 +1,9 @@
 //! One trace from the request through its jobs to the payment gateway, as a collector gets it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 use opentelemetry_proto::tonic::{
@@ -13,7 +16,13 @@ use poem::{
 };
 use prost::Message as _;
 use serde_json::json;
-use waybill_tests::{Plan, System, client::reply, shop::checkout, until};
+use waybill_tests::{
+    Plan, System,
+    client::reply,
+    receiver::{OPEN, Receiver},
+    shop::checkout,
+    until,
+};
 
 /// A span, as much as the test looks at.
 #[derive(Debug, Clone)]
@@ -24,6 +33,10 @@ struct Span {
     id: String,
     parent: String,
     kind: String,
+    /// The standard's number: 3 client, 4 producer, 5 consumer.
+    role: i32,
+    /// Traces that it is linked to.
+    links: Vec<String>,
 }
 
 fn text(attributes: &[KeyValue], key: &str) -> String {
@@ -60,6 +73,8 @@ async fn collector() -> anyhow::Result<(String, Arc<Mutex<Vec<Span>>>)> {
                     seen.push(Span {
                         service: service.clone(),
                         kind: text(&span.attributes, "kind"),
+                        role: span.kind,
+                        links: span.links.iter().map(|link| hex(&link.trace_id)).collect(),
                         name: span.name,
                         trace: hex(&span.trace_id),
                         id: hex(&span.span_id),
@@ -76,14 +91,57 @@ async fn collector() -> anyhow::Result<(String, Arc<Mutex<Vec<Span>>>)> {
     Ok((format!("http://{address}"), spans))
 }
 
+/// A gateway in front of the gateway, that keeps the `traceparent` of each request.
+struct Door {
+    url: String,
+    target: Arc<OnceLock<String>>,
+    traceparents: Arc<Mutex<Vec<String>>>,
+}
+
+async fn door() -> anyhow::Result<Door> {
+    let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await?;
+    let address = acceptor.local_addr().remove(0).as_socket_addr().context("no address")?.to_string();
+    let (target, traceparents) = (Arc::new(OnceLock::<String>::new()), Arc::new(Mutex::new(Vec::new())));
+    let client = waybill_platform::http::client(Duration::from_secs(10))?;
+    let (to, seen) = (Arc::clone(&target), Arc::clone(&traceparents));
+    let answer = poem::endpoint::make(move |mut request: Request| {
+        let (to, seen, client) = (Arc::clone(&to), Arc::clone(&seen), client.clone());
+        async move {
+            let wrong = |error| poem::Error::new(error, poem::http::StatusCode::BAD_GATEWAY);
+            let traceparent = request.header("traceparent").unwrap_or_default().to_owned();
+            seen.lock().unwrap_or_else(PoisonError::into_inner).push(traceparent);
+            let url = format!("{}{}", to.get().map_or("", String::as_str), request.original_uri());
+            let body = request.take_body().into_bytes().await?;
+            let mut headers = request.headers().clone();
+            headers.remove("host");
+            let sent = client.request(request.method().clone(), url).headers(headers).body(body).send();
+            let answer = sent.await.map_err(wrong)?;
+            let status = answer.status();
+            let body = answer.bytes().await.map_err(wrong)?;
+            Ok::<_, poem::Error>(
+                poem::Response::builder().status(status).content_type("application/json").body(body),
+            )
+        }
+    });
+    tokio::spawn(async move {
+        let _ = Server::new_with_acceptor(acceptor).run(answer.map_to_response()).await;
+    });
+    Ok(Door { url: format!("http://{address}"), target, traceparents })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trace_goes_from_the_shop_to_the_mail() -> anyhow::Result<()> {
     let (endpoint, spans) = collector().await?;
+    let door = door().await?;
     let plan = Plan::with(&[
+        ("WAYBILL_PAYMENTS__SANDBOX__URL", door.url.as_str()),
         ("WAYBILL_TELEMETRY__OTLP_ENDPOINT", endpoint.as_str()),
         ("OTEL_BSP_SCHEDULE_DELAY", "100"),
     ]);
     let system = System::start(plan).await?;
+    let _ = door.target.set(system.gateway.url());
+    let receiver = Receiver::start(&[], OPEN).await?;
+    system.tell(&receiver.url, &["order.confirmed"]).await?;
     system.sell("MUG-1", "7.65", 10).await?;
 
     let mut body = checkout(&[("MUG-1", 1)], "tok_visa");
@@ -109,12 +167,14 @@ async fn a_trace_goes_from_the_shop_to_the_mail() -> anyhow::Result<()> {
     let found = |service: &str, name: &str, kind: &str| {
         ours().into_iter().find(|s| s.service == service && s.name == name && s.kind == kind)
     };
-    let (request, run, mail) = until("the spans to arrive", async || {
+    receiver.until("order.confirmed", 1).await?;
+    let (request, run, mail, hook) = until("the spans to arrive", async || {
         let request = found("waybill-api", "request", "");
         let run = found("waybill-worker", "job", "checkout.run");
         let mail = found("waybill-worker", "job", "mail.send");
-        Ok(match (request, run, mail) {
-            (Some(request), Some(run), Some(mail)) => Ok((request, run, mail)),
+        let hook = found("waybill-worker", "job", "webhook.deliver");
+        Ok(match (request, run, mail, hook) {
+            (Some(request), Some(run), Some(mail), Some(hook)) => Ok((request, run, mail, hook)),
             _ => Err(format!("{:#?}", ours())),
         })
     })
@@ -123,6 +183,41 @@ async fn a_trace_goes_from_the_shop_to_the_mail() -> anyhow::Result<()> {
     ensure!(run.parent == request.id, "{run:?} of {request:?}");
     // Over the event that the checkout emitted.
     ensure!(mail.parent == run.id, "{mail:?} of {run:?}");
+
+    ensure!(hook.parent == run.id, "{hook:?} of {run:?}");
+
+    // Calls to the outside are spans of their own, and it is those that the outside is told of.
+    let call = |name: &str, parent: &Span| {
+        let calls =
+            ours().into_iter().filter(|span| span.name == name && span.parent == parent.id && span.role == 3);
+        calls.collect::<Vec<_>>()
+    };
+    let told = |span: &Span| format!("00-{}-{}-01", span.trace, span.id);
+    until("the calls to arrive", async || {
+        let all = [
+            call("gateway", &run).len() >= 2,
+            !call("webhook", &hook).is_empty(),
+            !call("mail", &mail).is_empty(),
+        ];
+        Ok(if all == [true; 3] { Ok(()) } else { Err(format!("{all:?} {:#?}", ours())) })
+    })
+    .await?;
+    let posted = receiver.posted().remove(0);
+    ensure!(call("webhook", &hook).iter().any(|span| told(span) == posted.traceparent), "{posted:?}");
+    let asked = door.traceparents.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    ensure!(call("gateway", &run).iter().all(|span| asked.contains(&told(span))), "{asked:?}");
+
+    // Batches of messages belong to no trace, but are linked to those of what is in them.
+    let linked = |name: &str, role: i32| {
+        let spans = spans.lock().unwrap_or_else(PoisonError::into_inner);
+        spans.iter().any(|s| s.name == name && s.role == role && s.links.contains(&run.trace))
+    };
+    let broker = system.exchange.is_some();
+    until("the batches to arrive", async || {
+        let both = (linked("publish", 4) == broker, linked("events", 5));
+        Ok(if both == (true, true) { Ok(()) } else { Err(format!("{both:?}")) })
+    })
+    .await?;
 
     let worker = system.workers.first().context("no worker")?.log();
     ensure!(worker.contains("4bf92f3577b34da6a3ce929d0e0e4736"), "the log can be joined too: {worker}");

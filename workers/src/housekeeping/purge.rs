@@ -3,7 +3,7 @@
 use diesel::sql_types::{BigInt, Integer};
 use diesel_async::RunQueryDsl;
 use waybill_jobs::{Failure, JobContext};
-use waybill_schema::{Conn, sql};
+use waybill_schema::{Conn, imports, sql};
 
 use super::HousekeepingDeps;
 
@@ -23,15 +23,8 @@ pub(super) const STATEMENTS: &[(&str, &str)] = &[
              select id from carts where status = 'open' and expires_at < now() limit $1 for update skip locked))",
     ),
     (
-        // Somebody cancelled or discarded its job: nobody goes on with it.
         "imports_closed",
-        "update imports set status = 'failed', finished_at = now(),
-                error = 'its job was cancelled; the rows up to there are in'
-         where id = any(array(
-             select i.id from imports i
-             where i.status in ('queued', 'running')
-               and exists (select from job_history h where h.id = i.job_id and h.state in ('cancelled', 'discarded'))
-             limit $1 for update of i skip locked))",
+        imports::run::CLOSE,
     ),
     (
         // A day of grace: the answer to a late use of a token should say that it is too old rather than unknown.
@@ -54,7 +47,7 @@ pub(super) const STATEMENTS: &[(&str, &str)] = &[
 ];
 
 /// The same for rows that go by their age: the statement removes at most `$1` rows older than `$2` days.
-pub(super) fn aged(deps: HousekeepingDeps) -> [(&'static str, &'static str, i32); 4] {
+pub(super) fn aged(deps: HousekeepingDeps) -> [(&'static str, &'static str, i32); 6] {
     [
         (
             "schedule_fires_removed",
@@ -87,6 +80,23 @@ pub(super) fn aged(deps: HousekeepingDeps) -> [(&'static str, &'static str, i32)
                  select ctid from operator_actions where at < now() - make_interval(days => $2) limit $1
                  for update skip locked))",
             ACTIONS_DAYS,
+        ),
+        (
+            // Their keys keep a replayed event from being mailed twice, so they stay as long as events do.
+            "mails_removed",
+            "delete from mails where ctid = any(array(
+                 select ctid from mails where created_at < now() - make_interval(days => $2) and status <> 'queued'
+                 limit $1 for update skip locked))",
+            deps.keep_mails_days.max(deps.keep_days),
+        ),
+        (
+            // So do these, and their attempts go with them.
+            "deliveries_removed",
+            "delete from webhook_deliveries where id = any(array(
+                 select id from webhook_deliveries
+                 where created_at < now() - make_interval(days => $2) and status <> 'queued'
+                 limit $1 for update skip locked))",
+            deps.keep_deliveries_days.max(deps.keep_days),
         ),
     ]
 }

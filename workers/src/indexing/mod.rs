@@ -5,6 +5,8 @@ mod pipeline;
 mod refresh;
 mod reindex;
 #[cfg(test)]
+mod scope_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use uuid::Uuid;
-use waybill_jobs::{Failure, JobContext, JobResult, Outcome, status};
+use waybill_jobs::{Failure, JobContext, JobResult, Outcome, logs::Level, status};
 use waybill_schema::search::{index::Over, scope};
 
 use super::{engine::IndexEngine, refresh::refresh};
@@ -31,9 +31,12 @@ pub(super) async fn run(engine: &dyn IndexEngine, category_id: Option<Uuid>, cx:
         let stood = status::progress(&mut conn, cx.id).await?.unwrap_or_default();
         (Stand::of(&stood), scope::count(&mut conn, category_id).await?)
     };
+    cx.log(Level::Info, format!("{} of {total} products are written", stand.done));
+    let mut tenths = tenth(stand.done, total);
     while !cx.cancelled.is_cancelled() {
         let wanted = scope::next(&mut *cx.pool.get().await?, category_id, stand.after, STEP).await?;
         let Some(last) = wanted.last().copied() else {
+            cx.log(Level::Info, format!("all {} products are written", stand.done));
             return Ok(Outcome::Done(Some(json!({ "products": stand.done }))));
         };
         let products = i64::try_from(wanted.len()).unwrap_or(i64::MAX);
@@ -42,7 +45,16 @@ pub(super) async fn run(engine: &dyn IndexEngine, category_id: Option<Uuid>, cx:
         stand = Stand { after: Some(last), done: stand.done + products };
         let progress = json!({ "after": last, "done": stand.done, "total": total.max(stand.done) });
         cx.progress(&mut *cx.pool.get().await?, &progress).await?;
+        if tenth(stand.done, total) > tenths {
+            tenths = tenth(stand.done, total);
+            cx.log(Level::Info, format!("{} of {total} products are written", stand.done));
+        }
         fail_point!("reindex.after_step");
     }
     Err(Failure::retryable("asked to stop"))
+}
+
+/// How many tenths are done: a line each.
+fn tenth(done: i64, total: i64) -> i64 {
+    done * 10 / total.max(1)
 }

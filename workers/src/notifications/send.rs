@@ -14,7 +14,7 @@ use rand::RngCore as _;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
-use waybill_jobs::{Failure, JobContext, JobResult, Outcome, kinds::SendMail};
+use waybill_jobs::{Failure, JobContext, JobResult, Outcome, kinds::SendMail, trace};
 use waybill_schema::{
     Conn,
     mails::{self, MailStatus, MailTemplate, ToSend},
@@ -81,7 +81,8 @@ impl Mailer {
             .map_err(|error| Failure::permanent(format!("message: {error}")))?;
         let caller = Caller { cx: &context, standing: mail.server, asked };
         let Ok(leave) = self.server.enter(caller).await else { return self.wait(&context).await };
-        let sent = self.transport.send(job.mail_id, message).await;
+        let span = tracing::info_span!("mail", otel.kind = "client", mail_id = %job.mail_id);
+        let sent = trace::step(span, self.transport.send(job.mail_id, message)).await;
         match &sent {
             Err(SendError::Away(why)) => leave.failed(why).await,
             _ => leave.answered().await,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use waybill_jobs::trace;
 use waybill_platform::config::PaymentsConfig;
 use waybill_schema::system::outages;
 
@@ -121,7 +122,8 @@ impl GatewayHandle {
             GatewayError::Unavailable { message, retry_after: Some(retry_after) }
         })?;
         let began = Instant::now();
-        let result = match tokio::time::timeout(self.timeout, call).await {
+        let span = tracing::info_span!("gateway", otel.kind = "client", gateway = name, operation);
+        let result = match tokio::time::timeout(self.timeout, trace::step(span, call)).await {
             Ok(result) => result,
             Err(_) => Err(GatewayError::Unknown(format!("nothing within {:?}", self.timeout))),
         };

@@ -9,13 +9,14 @@ use waybill_jobs::{
     Failure, Job, JobContext, JobResult, Outcome, Workflow,
     flows::{self, FlowView, OnDead},
     kinds::{CleanImport, ImportPart, MergeImport, RunImport, SplitImport},
+    logs::Level,
 };
 use waybill_schema::{
     imports::{self, ImportRow, ImportStatus, parts, run},
-    system::rework,
+    system::{rework, workers},
 };
 
-use super::run::{FAILED, Importer};
+use super::run::Importer;
 
 /// Bytes for which another part pays: some thousand rows in several transactions, where its job costs two more.
 const PART_BYTES: i64 = 256 * 1024;
@@ -32,7 +33,7 @@ const PARTS_CANCELLED: &str = "its parts were cancelled; the rows up to there ar
 pub(super) async fn begin(import: &ImportRow, context: &JobContext) -> JobResult {
     let left = import.size_bytes - import.byte_offset;
     let parts = i32::try_from((left / PART_BYTES).clamp(2, MOST_PARTS))?;
-    let flow = workflow(import.id, parts);
+    let flow = workflow(import.id, parts).for_job(context.id);
     let flow_id = flow.id();
     let mut conn = context.pool.get().await?;
     conn.transaction::<_, Failure, _>(async |conn| {
@@ -43,6 +44,11 @@ pub(super) async fn begin(import: &ImportRow, context: &JobContext) -> JobResult
         Ok(())
     })
     .await?;
+    let (from, size) = (import.byte_offset, import.size_bytes);
+    context.log(
+        Level::Info,
+        format!("hands byte {from} and on of {size} to the workflow {flow_id}, in {parts} parts"),
+    );
     crate::fail_point!("import.after_begin");
     Ok(wait())
 }
@@ -63,8 +69,24 @@ fn workflow(import_id: Uuid, parts: i32) -> Workflow {
     flow.step("merge", &MergeImport { import_id, flow_id }).after((0..parts).map(name))
 }
 
+/// Whether anybody runs parts. A deployment whose workers' queues are listed one by one may have forgotten theirs: then a
+/// file is read by its own job, however large, instead of waiting for nobody.
+pub(super) async fn is_served(context: &JobContext) -> Result<bool, Failure> {
+    Ok(workers::serves(&mut *context.pool.get().await?, ImportPart::QUEUE).await?)
+}
+
 fn wait() -> Outcome {
     Outcome::Snooze { after: LOOK, reason: "its parts run".to_owned() }
+}
+
+/// [`wait`] that says why it is taking so long: whoever ran the parts has gone.
+async fn wait_for(context: &JobContext) -> JobResult {
+    if is_served(context).await? {
+        return Ok(wait());
+    }
+    tracing::warn!(job = %context.id, "an import's parts wait: no worker serves {}", ImportPart::QUEUE);
+    let reason = format!("its parts wait: no worker serves {}", ImportPart::QUEUE);
+    Ok(Outcome::Snooze { after: LOOK, reason })
 }
 
 fn dead(flow: &FlowView) -> bool {
@@ -80,7 +102,8 @@ pub(super) async fn follow(import: &ImportRow, flow_id: Uuid, context: &JobConte
         Some(flow) if flow.state == "done" => Ok(wait()),
         Some(flow) if flow.finished_at.is_none() && !dead(&flow) => {
             run::start(&mut conn, import.id, context.id).await?;
-            Ok(wait())
+            drop(conn);
+            wait_for(context).await
         }
         // Told before, and somebody has retried this job: that is meant for what it died of.
         Some(flow) if flow.finished_at.is_none() && import.status == ImportStatus::Failed => {
@@ -89,14 +112,15 @@ pub(super) async fn follow(import: &ImportRow, flow_id: Uuid, context: &JobConte
                 run::start(conn, import.id, context.id).await?;
                 let steps = flows::steps_of(conn, flow.id).await?;
                 let jobs: Vec<Uuid> = steps.into_iter().filter_map(|step| step.job_id).collect();
-                rework::revive(conn, &jobs).await?;
+                rework::revive(conn, &jobs, false).await?;
                 Ok(())
             })
             .await?;
             Ok(wait())
         }
         Some(flow) if flow.finished_at.is_none() => {
-            run::fail(&mut conn, import.id, FAILED).await?;
+            context.log(Level::Error, format!("a part of the workflow {flow_id} is dead"));
+            run::fail(&mut conn, import.id, run::FAILED).await?;
             Err(Failure::permanent("a part of it is dead; retrying this job retries that"))
         }
         _ => {

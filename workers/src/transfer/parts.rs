@@ -9,15 +9,16 @@ use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 use uuid::Uuid;
 use waybill_jobs::{
-    Failure, JobContext, JobResult, Outcome,
+    Failure, JobContext, JobResult, Outcome, flows,
     kinds::{CleanImport, ImportPart, MergeImport},
 };
 use waybill_platform::files::Files;
 use waybill_schema::{
     Conn,
     imports::{
-        self, ImportKind, ImportRow,
+        self, ImportKind, ImportRow, ImportStatus,
         parts::{self, PartRow},
+        run,
     },
     system::rework,
 };
@@ -50,6 +51,10 @@ impl Importer {
         else {
             return Ok(Outcome::Discard("the import is no longer this workflow's".to_owned()));
         };
+        // Somebody has retried a part that died before the import was ended; its files are gone.
+        if import.status == ImportStatus::Failed && is_over(&context).await? {
+            return Ok(Outcome::Discard("its workflow is over".to_owned()));
+        }
         let mut writer = Writer::of_part(&import, &part, context.clone());
         let read = match import.kind {
             ImportKind::Products => {
@@ -125,24 +130,35 @@ impl Importer {
         Ok(Outcome::Finished(finished))
     }
 
-    /// Removes a workflow's files; also wakes the import's own job, which may not have slept yet when the merge did.
+    /// Removes a workflow's files; also wakes the import's own job, which may not have slept yet when the merge did. If that is over,
+    /// so is the import.
     pub async fn clean(self: Arc<Self>, job: CleanImport, context: JobContext) -> JobResult {
         crate::fail_point!("import.before_clean");
         let removed = self.files.delete_below(&folder(job.import_id, Some(job.flow_id))).await?;
-        wake(&mut *context.pool.get().await?, job.import_id).await?;
+        let mut conn = context.pool.get().await?;
+        if let Some(import) = wake(&mut conn, job.import_id).await? {
+            run::close(&mut conn, &[import.job_id]).await?;
+        }
         Ok(Outcome::Done(Some(json!({ "files": removed }))))
     }
 }
 
+async fn is_over(context: &JobContext) -> Result<bool, Failure> {
+    let Some(flow_id) = context.flow_id else { return Ok(true) };
+    let flow = flows::find(&mut *context.pool.get().await?, flow_id).await?;
+    Ok(flow.is_none_or(|flow| flow.finished_at.is_some()))
+}
+
 /// Lets the import's own job look at once. A dead one has another life: somebody has retried the part that it died of.
-async fn wake(conn: &mut Conn, import_id: Uuid) -> Result<(), Failure> {
-    if let Some(import) = imports::find(conn, import_id).await? {
+async fn wake(conn: &mut Conn, import_id: Uuid) -> Result<Option<ImportRow>, Failure> {
+    let found = imports::find(conn, import_id).await?;
+    if let Some(import) = &found {
         rework::hurry(conn, &[import.job_id]).await?;
         if import.flow_id.is_none() {
-            rework::revive(conn, &[import.job_id]).await?;
+            rework::revive(conn, &[import.job_id], false).await?;
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// A part's files one behind the other, from where it goes on.

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::io::AsyncRead;
-use waybill_jobs::{Failure, JobContext, JobResult, Outcome, kinds::RunImport};
+use waybill_jobs::{Failure, JobContext, JobResult, Outcome, kinds::RunImport, logs::Level};
 use waybill_platform::files::{Files, FilesError};
 use waybill_schema::{
     Currency,
@@ -42,9 +42,6 @@ pub struct Importer {
 
 /// A file being read.
 type Reader = Box<dyn AsyncRead + Send + Unpin>;
-
-/// What an import failed of, if that is nothing to do with its file.
-pub(super) const FAILED: &str = "an internal error; the job has the details";
 
 /// Why reading ended before the end of the file.
 pub(super) enum Stop {
@@ -80,12 +77,14 @@ impl Importer {
                 }
             }
         };
-        if import.size_bytes - import.byte_offset >= self.cut_from {
+        if import.size_bytes - import.byte_offset >= self.cut_from && follow::is_served(&context).await? {
             return match self.begin(&import, &context).await {
                 Err(stop) => ended(stop, false, &import, &context).await,
                 Ok(outcome) => Ok(outcome),
             };
         }
+        let (from, size, rows) = (import.byte_offset, import.size_bytes, import.rows_done);
+        context.log(Level::Info, format!("reads from byte {from} of {size}; {rows} rows are in"));
         let mut writer = Writer::new(&import, context.clone());
         let read = match import.kind {
             ImportKind::Products => {
@@ -192,6 +191,7 @@ impl Importer {
 async fn ended(stop: Stop, moved: bool, import: &ImportRow, context: &JobContext) -> JobResult {
     match stop {
         Stop::File(error) => {
+            context.log(Level::Error, format!("the file cannot be used: {error}"));
             let mut conn = context.pool.get().await?;
             run::fail(&mut conn, import.id, &error).await?;
             Ok(Outcome::Discard(error))
@@ -205,7 +205,7 @@ async fn ended(stop: Stop, moved: bool, import: &ImportRow, context: &JobContext
         Stop::Failed(failure) => {
             if !failure.retryable || context.attempt >= context.max_attempts {
                 let mut conn = context.pool.get().await?;
-                run::fail(&mut conn, import.id, FAILED).await?;
+                run::fail(&mut conn, import.id, run::FAILED).await?;
             }
             Err(failure)
         }

@@ -10,7 +10,7 @@ use waybill_jobs::{
 use waybill_schema::{
     Conn, Sku,
     imports::run::RowOutcome,
-    inventory::sync::{self, StockFlip, SyncRow},
+    inventory::sync::{self, SyncRow},
 };
 
 use super::{
@@ -80,26 +80,8 @@ impl Kind for Stock {
         cause: Cause,
     ) -> Result<Vec<RowOutcome>, ChunkError> {
         let report = sync::apply(conn, rows, &format!("import:{}", cause.import_id)).await?;
-        let depleted: Vec<StockDepleted> = report
-            .depleted
-            .into_iter()
-            .map(|StockFlip { product_id, variant_id, sku, available }| StockDepleted {
-                product_id,
-                variant_id,
-                sku,
-                available,
-            })
-            .collect();
-        let replenished: Vec<StockReplenished> = report
-            .replenished
-            .into_iter()
-            .map(|StockFlip { product_id, variant_id, sku, available }| StockReplenished {
-                product_id,
-                variant_id,
-                sku,
-                available,
-            })
-            .collect();
+        let depleted: Vec<StockDepleted> = report.depleted.into_iter().map(Into::into).collect();
+        let replenished: Vec<StockReplenished> = report.replenished.into_iter().map(Into::into).collect();
         emit_all(conn, &depleted, Some(cause.job_id)).await?;
         emit_all(conn, &replenished, Some(cause.job_id)).await?;
         Ok(report.outcomes)

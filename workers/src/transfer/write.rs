@@ -1,7 +1,7 @@
 //! Writes chunks, and finds the one row that the database refuses.
 
 use diesel_async::AsyncConnection as _;
-use waybill_jobs::{Failure, JobContext, JobResult, Outcome};
+use waybill_jobs::{Failure, JobContext, JobResult, Outcome, logs::Level};
 use waybill_schema::{
     Conn,
     imports::{
@@ -18,6 +18,9 @@ use super::{
     kind::{Cause, Kind},
     run::{Pace, progress},
 };
+
+/// Lines of one attempt about rows that were refused: who reads them wants to know that, and asks for the list of errors then.
+const TOLD: u8 = 20;
 
 /// Whose resume point moves with the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,19 +41,37 @@ pub struct Writer {
     at: i64,
     started_at: i64,
     pace: Pace,
+    /// Lines that may still be said of refused rows.
+    lines_left: u8,
 }
 
 impl Writer {
     /// A writer that goes on from where the import stands.
     pub fn new(import: &ImportRow, context: JobContext) -> Self {
         let (target, at) = (Target::File, import.byte_offset);
-        Self { context, import: import.clone(), target, at, started_at: at, pace: Pace::new() }
+        Self {
+            context,
+            import: import.clone(),
+            target,
+            at,
+            started_at: at,
+            pace: Pace::new(),
+            lines_left: TOLD,
+        }
     }
 
     /// A writer that goes on from where a part of the import stands.
     pub fn of_part(import: &ImportRow, part: &PartRow, context: JobContext) -> Self {
         let (target, at) = (Target::Part(part.part), part.place);
-        Self { context, import: import.clone(), target, at, started_at: at, pace: Pace::new() }
+        Self {
+            context,
+            import: import.clone(),
+            target,
+            at,
+            started_at: at,
+            pace: Pace::new(),
+            lines_left: TOLD,
+        }
     }
 
     /// Whether this attempt wrote anything.
@@ -108,8 +129,19 @@ impl Writer {
 
     /// Ends the import and its job in one transaction.
     pub async fn complete(self) -> JobResult {
-        let mut conn = self.context.pool.get().await?;
         let (context, import) = (&self.context, &self.import);
+        let line = format!(
+            "{} rows are in: {} created, {} updated, {} unchanged, {} refused",
+            import.rows_done,
+            import.rows_created,
+            import.rows_updated,
+            import.rows_unchanged,
+            import.rows_failed
+        );
+        context.log(Level::Info, line);
+        // Before the job is over, and nobody follows it any more.
+        context.logs.flush().await;
+        let mut conn = context.pool.get().await?;
         let finished = conn
             .transaction::<_, Failure, _>(async |conn| {
                 run::complete(conn, import.id).await?;
@@ -132,8 +164,8 @@ impl Writer {
         let (context, import, target, at) = (&self.context, &self.import, self.target, self.at);
         let cause = Cause { import_id: import.id, job_id: context.id };
         let mut conn = context.pool.get().await.map_err(Failure::from)?;
-        let after = conn
-            .transaction::<ImportRow, ChunkError, _>(async |conn| {
+        let (after, refused) = conn
+            .transaction::<(ImportRow, i64), ChunkError, _>(async |conn| {
                 context.guard(conn).await?;
                 let (mut counts, errors) = match refusal {
                     None => apply(kind, conn, lines, cause).await?,
@@ -155,9 +187,18 @@ impl Writer {
                 if show {
                     context.progress(conn, &progress(&after)).await?;
                 }
-                Ok(after)
+                Ok((after, counts.failed))
             })
             .await?;
+        if refused > 0 && self.lines_left > 0 {
+            self.lines_left -= 1;
+            let rest = if self.lines_left == 0 { "; more is not told here" } else { "" };
+            let line = format!(
+                "{refused} rows up to row {} were refused: see the import's errors{rest}",
+                last.number
+            );
+            self.context.log(Level::Warn, line);
+        }
         self.at = last.end;
         if self.target == Target::File {
             self.import = after;

@@ -11,7 +11,7 @@ use reqwest::StatusCode;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use waybill_jobs::{
-    Failure, JobContext, JobResult, Outcome, emit, events::EndpointDisabled, kinds::DeliverWebhook,
+    Failure, JobContext, JobResult, Outcome, emit, events::EndpointDisabled, kinds::DeliverWebhook, trace,
 };
 use waybill_platform::{signature::SigningKey, vault::Vault};
 use waybill_schema::{
@@ -88,7 +88,8 @@ impl Deliverer {
         let secret = self
             .vault
             .open(&due.secret, &secret_purpose(due.endpoint_id))
-            .map_err(|error| Failure::permanent(format!("the endpoint's secret: {error}")))?;
+            // While keys are changed another worker may have the one it takes.
+            .map_err(|error| Failure::retryable(format!("the endpoint's secret: {error}")))?;
         let key = std::str::from_utf8(secret.expose_secret())
             .ok()
             .and_then(|text| SigningKey::parse(text).ok())
@@ -96,7 +97,8 @@ impl Deliverer {
         let (id, timestamp) = (due.event_id.to_string(), (self.clock)().timestamp());
         let signature = key.sign(&id, timestamp, due.body.as_bytes());
         let request = Request { id, timestamp, signature, body: &due.body };
-        Ok(self.receivers.post(&due.url, request).await)
+        let span = tracing::info_span!("webhook", otel.kind = "client", endpoint_id = %due.endpoint_id);
+        Ok(trace::step(span, self.receivers.post(&due.url, request)).await)
     }
 
     fn judge(&self, answer: &Result<Answer, NoAnswer>, context: &JobContext) -> Next {

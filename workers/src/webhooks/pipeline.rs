@@ -92,6 +92,7 @@ impl Pipeline for Webhooks {
                     correlation_id: delivery.correlation_id,
                     subject_id: event.and_then(|event| subject(event)),
                     causation_id: Some(delivery.event_id),
+                    traceparent: event.and_then(|event| event.traceparent.clone()),
                     ..Enqueue::default()
                 };
                 (DeliverWebhook { delivery_id: delivery.id }, options)

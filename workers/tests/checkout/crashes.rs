@@ -2,34 +2,15 @@
 //! call to the gateway may or may not have arrived.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::future::Future;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use uuid::Uuid;
+use waybill_jobs::testing::Mortal;
 
 use crate::fake_gateway::{Fault, On};
 use crate::world::World;
-
-/// Polls a future at most so often; none if it was not done by then.
-struct Mortal<F> {
-    future: F,
-    polls: usize,
-}
-
-impl<F: Future + Unpin> Future for Mortal<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.polls == 0 {
-            return Poll::Ready(None);
-        }
-        self.polls -= 1;
-        Pin::new(&mut self.future).poll(cx).map(Some)
-    }
-}
 
 /// Runs one attempt that dies after `polls` turns, and gives the job to the next; true if the worker lived to its end.
 async fn run_and_die(world: &World, job: Uuid, polls: usize) -> bool {

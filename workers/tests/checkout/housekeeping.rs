@@ -1,7 +1,10 @@
 //! What is woken, and what is thrown away.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use uuid::Uuid;
 use waybill_jobs::testing::{enqueued, run_one};
@@ -10,7 +13,7 @@ use waybill_jobs::{
     kinds::{ExpireCheckouts, Maintain, RunCheckout},
 };
 
-use waybill_workers::housekeeping::{self, HousekeepingDeps};
+use waybill_workers::housekeeping::{self, HousekeepingDeps, Stores};
 
 use crate::fake_gateway::{Fault, On};
 use crate::world::World;
@@ -121,7 +124,7 @@ async fn what_is_past_its_time_goes_and_the_rest_stays() {
 async fn flows_go_with_the_history_of_their_jobs() {
     let kept = HousekeepingDeps { keep_days: 3, ..HousekeepingDeps::default() };
     let world = World::new().await;
-    let registry = housekeeping::register(Registry::new(), &Arc::new(kept));
+    let registry = housekeeping::register(Registry::new(), &Arc::new(kept), Stores::default());
     world
         .db
         .execute(
@@ -139,4 +142,106 @@ async fn flows_go_with_the_history_of_their_jobs() {
     assert_eq!(world.number("select count(*) as number from flows").await, 3);
     assert_eq!(world.number("select count(*) as number from flow_steps").await, 2);
     assert_eq!(world.number("select count(*) as number from flows where name = 'open'").await, 1);
+}
+
+#[tokio::test]
+async fn mails_deliveries_and_imports_go_by_their_age_with_all_that_is_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        ("WAYBILL_DATABASE__URL", "postgres://nobody@localhost/none".to_owned()),
+        ("WAYBILL_FILES__URL", folder.path().display().to_string()),
+    ];
+    let config = waybill_platform::Config::from_variables(settings).unwrap();
+    let files = waybill_platform::files::store(&config.files).unwrap();
+    let kept = HousekeepingDeps {
+        keep_days: 3,
+        keep_mails_days: 10,
+        keep_deliveries_days: 2,
+        keep_imports_days: 10,
+        ..HousekeepingDeps::default()
+    };
+    let stores = Stores { files: Some(files.clone()), vault: None };
+    let registry = housekeeping::register(Registry::new(), &Arc::new(kept), stores);
+    let world = World::new().await;
+    world
+        .db
+        .execute(
+            "insert into mails (id, dedupe_key, template, recipient, status, created_at)
+             select gen_random_uuid(), status || days, 't', 'a@b', status, now() - days * interval '1 day'
+             from (values (9), (11), (12)) d(days), (values ('sent'), ('failed'), ('queued')) s(status);
+             insert into webhook_endpoints (id, url, event_types, secret) values (gen_random_uuid(), 'https://x', '{}', '');
+             insert into webhook_deliveries (id, endpoint_id, event_id, topic, body, status, created_at)
+             select gen_random_uuid(), e.id, gen_random_uuid(), 't', '{}', status, now() - days * interval '1 day'
+             from webhook_endpoints e, generate_series(1, 2500) n, (values (2.5), (4)) d(days),
+                  (values ('delivered'), ('queued')) s(status)
+             where n <= 2 or (days = 4 and status = 'delivered');
+             insert into webhook_attempts (delivery_id, attempt, duration_ms) select id, 1, 1 from webhook_deliveries;
+             insert into imports (id, kind, status, filename, object, size_bytes, job_id, finished_at)
+             select gen_random_uuid(), 'products', status, 'f.csv', status || days, 1, gen_random_uuid(),
+                    now() - days * interval '1 day'
+             from (values (9), (11)) d(days), (values ('completed'), ('failed'), ('running')) s(status);
+             insert into import_errors (import_id, row_number, field, value, reason) select id, 1, 'f', 'v', 'r' from imports;
+             insert into dead_letters (id, kind, version, queue, priority, attempt, max_attempts, snoozes, claim, run_at,
+                 payload, failures, created_at, reason)
+             select job_id, 'import.run', 1, 'imports', 0, 1, 1, 0, 1, now(), '{}', '[]', now(), 'x'
+             from imports where object = 'failed11'",
+        )
+        .await;
+    for object in ["completed9", "completed11", "failed9", "failed11", "running9", "running11"] {
+        files.put_bytes(object, "sku".into()).await.unwrap();
+    }
+    // What is left of uploads whose process was killed; one may still be on its way.
+    for (name, hours) in [("days.csv#1", 48), ("moments.csv#1", 0)] {
+        let file = std::fs::File::create(folder.path().join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_hours(hours)).unwrap();
+    }
+    let job = enqueue(&*world.db.conn().await, &Maintain {}).await.unwrap();
+    assert_eq!(run_one(world.pool(), &registry, job).await.outcome, "done");
+    let left = async |query: &str| world.number(&format!("select count(*) as number from {query}")).await;
+    // Two that were sent or given up nine days ago, three that wait; never those that wait.
+    assert_eq!(left("mails").await, 5);
+    // As long as events are kept, although two days were asked for.
+    assert_eq!(left("webhook_deliveries where status = 'delivered'").await, 2);
+    assert_eq!(
+        (left("webhook_deliveries where status = 'queued'").await, left("webhook_attempts").await),
+        (4, 6)
+    );
+    // One is over and aged; the other that is has a dead letter, which somebody may retry.
+    assert_eq!((left("imports").await, left("import_errors").await), (5, 5));
+    assert!(files.size("completed11").await.is_err(), "the file goes with its import");
+    for object in ["completed9", "failed9", "failed11", "running9", "running11"] {
+        assert!(files.size(object).await.is_ok(), "{object}");
+    }
+    assert!(!folder.path().join("days.csv#1").exists());
+    assert!(folder.path().join("moments.csv#1").exists());
+}
+
+#[tokio::test]
+async fn secrets_are_sealed_anew_when_the_key_changes() {
+    use waybill_platform::{config::SecretsConfig, vault::Vault};
+
+    const OLD: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    const NEW: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWc=";
+    let vault = |key: &str, old: &str| {
+        Vault::new(&SecretsConfig { encryption_key: key.into(), encryption_keys_old: old.into() }).unwrap()
+    };
+    let world = World::new().await;
+    let id = waybill_schema::new_id();
+    let sealed = vault(OLD, "").seal(b"whsec", &waybill_schema::webhooks::secret_purpose(id)).unwrap();
+    let sealed: String = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
+    let insert = format!(
+        "insert into webhook_endpoints (id, url, event_types, secret) values ('{id}', 'https://x', '{{}}', '\\x{sealed}')"
+    );
+    world.db.execute(&insert).await;
+    let stores = Stores { files: None, vault: Some(vault(NEW, OLD)) };
+    let registry = housekeeping::register(Registry::new(), &Arc::default(), stores);
+    for expected in ["1", "0"] {
+        let job = enqueue(&*world.db.conn().await, &Maintain {}).await.unwrap();
+        assert_eq!(run_one(world.pool(), &registry, job).await.outcome, "done");
+        let report =
+            format!("select result ->> 'endpoints_resealed' as word from job_history where id = '{job}'");
+        assert_eq!(world.word(&report).await.as_deref(), Some(expected));
+    }
+    let now = world.word("select encode(secret, 'hex') as word from webhook_endpoints").await.unwrap();
+    assert!(now.starts_with("02"), "under a key that is named: {now}");
 }

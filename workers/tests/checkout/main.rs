@@ -10,6 +10,7 @@ mod gateway_trouble;
 mod held;
 mod housekeeping;
 mod journey;
+mod partitions;
 mod refusals;
 mod sandbox;
 mod stock_race;

@@ -17,7 +17,7 @@ use waybill_jobs::{Job, JobContext, JobResult, Registry, enqueue, kinds::RunChec
 use waybill_schema::orders::{NewLine, NewOrder, place};
 use waybill_schema::{Conn, Currency, Email, Money, Pool, Quantity, UnitPrice, new_id, sql};
 use waybill_workers::checkout::{self, CheckoutDeps};
-use waybill_workers::housekeeping::{self, HousekeepingDeps};
+use waybill_workers::housekeeping::{self, HousekeepingDeps, Stores};
 use waybill_workers::payments::{self, BreakerSettings, Gateway, Gateways, PaymentsDeps};
 
 use crate::fake_gateway::FakeGateway;
@@ -128,7 +128,8 @@ impl World {
         };
         let registry = checkout::register(Registry::new(), &Arc::new(deps.clone()));
         let registry = payments::register(registry, &Arc::new(PaymentsDeps { gateways }));
-        let registry = housekeeping::register(registry, &Arc::new(HousekeepingDeps::default()));
+        let registry =
+            housekeeping::register(registry, &Arc::new(HousekeepingDeps::default()), Stores::default());
         Self { db: TestDatabase::create().await, gateway: fake, registry }
     }
 
@@ -226,6 +227,7 @@ impl World {
             flow_id: None,
             step: None,
             undo: false,
+            scheduled: None,
             logs: waybill_jobs::logs::Logs::default(),
             pool: self.pool().clone(),
             clock: waybill_jobs::Clock::system(),

@@ -87,6 +87,12 @@ impl Compose {
         self.services.get(name)
     }
 
+    /// Files and folders of the workspace that services see.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        let volumes = self.services.values().flat_map(|service| &service.volumes);
+        volumes.filter_map(|volume| volume.split(':').next()).filter(|source| source.starts_with("./"))
+    }
+
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for (name, service) in &self.services {

@@ -1,11 +1,12 @@
 //! `cargo xtask check-deploy`: docker-compose.yml and the Dockerfile against each other and against
-//! the workspace, on machines without a container engine.
+//! the workspace, and the alerts and the dashboard against what is measured; on machines without a container engine.
 
 mod compose;
 mod dockerfile;
+mod monitoring;
 mod settings;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 
@@ -13,6 +14,7 @@ use crate::cargo::Metadata;
 use crate::workspace::Workspace;
 use compose::Compose;
 use dockerfile::Dockerfile;
+use monitoring::Documented;
 use settings::Settings;
 
 /// What the file must bring up for the whole of Waybill to be there.
@@ -25,20 +27,52 @@ pub fn run() -> Result<ExitCode> {
         std::fs::read_to_string(workspace.root().join(path)).with_context(|| format!("reading {path}"))
     };
     let metadata = Metadata::read(&workspace)?;
-    let problems = problems(
-        &read("docker-compose.yml")?,
-        &read("Dockerfile")?,
-        &read("platform/defaults.toml")?,
-        &metadata.binaries(),
-    )?;
+    let compose = read("docker-compose.yml")?;
+    let mut problems =
+        problems(&compose, &read("Dockerfile")?, &read("platform/defaults.toml")?, &metadata.binaries())?;
+    for path in Compose::parse(&compose)?.paths() {
+        if !workspace.root().join(path).exists() {
+            problems.push(format!("docker-compose.yml: there is no {path}"));
+        }
+    }
+    problems.extend(monitored(workspace.root())?);
     for problem in &problems {
         eprintln!("check-deploy: {problem}");
     }
     if problems.is_empty() {
         println!("docker-compose.yml and Dockerfile hold together: {} services", SERVICES.len());
+        println!("alerts and dashboard ask for what is measured");
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// The alerts and the dashboard against the documents and every source of the binaries.
+fn monitored(root: &Path) -> Result<Vec<String>> {
+    let read =
+        |path: &str| std::fs::read_to_string(root.join(path)).with_context(|| format!("reading {path}"));
+    let mut code = String::new();
+    for folder in ["platform", "jobs", "workers", "api", "scheduler"] {
+        sources(&root.join(folder).join("src"), &mut code)?;
+    }
+    monitoring::problems(
+        &read("deploy/monitoring/alerts.yml")?,
+        &read("deploy/monitoring/grafana/dashboards/waybill.json")?,
+        &Documented::parse(&read("docs/telemetry.md")?),
+        &code,
+    )
+}
+
+fn sources(folder: &Path, code: &mut String) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sources(&path, code)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            code.push_str(&std::fs::read_to_string(&path)?);
+        }
+    }
+    Ok(())
 }
 
 fn problems(compose: &str, dockerfile: &str, defaults: &str, binaries: &[&str]) -> Result<Vec<String>> {
@@ -113,6 +147,12 @@ CMD [\"waybill-api\"]
     #[test]
     fn a_whole_description_passes() {
         assert_eq!(check(COMPOSE, DOCKERFILE), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_to_be_watched_is_measured_and_documented() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        assert_eq!(monitored(root).unwrap(), Vec::<String>::new());
     }
 
     #[test]

@@ -178,14 +178,14 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::postgres::session::Session;
+    use crate::postgres::session::{Session, tests::hold};
 
     /// A heartbeat that was away for longer than its grace asks every handler to stop, and this one does not care. A wish to
     /// cancel its job that comes afterwards counts all the same.
     #[tokio::test]
     async fn a_wish_to_cancel_ends_a_handler_that_was_asked_to_stop_before() {
-        let (session, id) = (Session::new(), waybill_schema::new_id());
-        let cancel = session.hold(id, 1, false);
+        let (session, id) = (Session::new(tokio::sync::watch::Sender::default()), waybill_schema::new_id());
+        let cancel = hold(&session, id, 1);
         let asked = session.asked(id, 1);
         session.cancel_handlers();
         assert!(cancel.is_cancelled() && !asked.is_cancelled());

@@ -73,7 +73,7 @@ where
         let place = task.args.slot.take();
         let session = Arc::clone(&task.args.session);
         let job = &task.args.job;
-        let (id, claim, flow) = (job.id, job.claim, job.flow_id);
+        let (id, claim, row, flow) = (job.id, job.claim, job.place, job.flow_id);
         let policy = shared.registry.get(&job.kind).map_or(Policy::DEFAULT, |entry| entry.policy);
         let attempt = Attempt { number: job.attempt, max: job.max_attempts, policy };
         let run = self.inner.call(task);
@@ -87,7 +87,7 @@ where
             let (outcome, resolution) = judge(attempt, result);
             let error = resolution.as_ref().and_then(error_of);
             let settled = match resolution {
-                Some(resolution) => shared.completer.settle(id, claim, resolution).await,
+                Some(resolution) => shared.completer.settle(id, claim, row, resolution).await,
                 None => Settled::Kept,
             };
             session.release(id, claim);

@@ -126,7 +126,12 @@ pub async fn list(
     bind!(LIST, filter, after, limit).load(conn).await
 }
 
-/// At most `limit` of them, the newest first, with their states: what a bulk change will touch.
-pub async fn find_ids(conn: &mut Conn, filter: &Filter, limit: i64) -> QueryResult<Vec<Found>> {
-    bind!(IDS, filter, None::<Uuid>, limit).load(conn).await
+/// At most `limit` of them, the newest first, after the one with the id `after`, with their states: what a bulk change will touch.
+pub async fn find_ids(
+    conn: &mut Conn,
+    filter: &Filter,
+    after: Option<Uuid>,
+    limit: i64,
+) -> QueryResult<Vec<Found>> {
+    bind!(IDS, filter, after, limit).load(conn).await
 }

@@ -21,6 +21,7 @@ macro_rules! row_columns {
 
 mod list;
 mod one;
+pub mod waits;
 
 pub use self::{
     list::{Filter, Found, find_ids, list},
@@ -114,6 +115,9 @@ pub struct JobView {
     /// Whether its attempts are those of its compensation.
     #[diesel(sql_type = Bool)]
     pub undo: bool,
+    /// What a claim has put it aside for, as in `jobs.hold`.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub hold: Option<String>,
 }
 
 // A view is a row and more: whoever reads one does not care which part a field is in.

@@ -28,17 +28,17 @@ pub async fn find(conn: &mut Conn, ids: &[Uuid], owner_id: Option<Uuid>) -> Quer
         "select * from (
              select ",
         view_columns!(),
-        ", state, null::timestamptz as finished_at, null::text as reason, null::jsonb as result
+        ", state, null::timestamptz as finished_at, null::text as reason, null::jsonb as result, hold
              from jobs where id = any($1)
              union all
              select ",
         view_columns!(),
-        ", 'dead', died_at, reason, null
+        ", 'dead', died_at, reason, null, null
              from dead_letters where id = any($1)
              union all
              select ",
         view_columns!(),
-        ", state, finished_at, reason, result
+        ", state, finished_at, reason, result, null
              from job_history where id = any($1)) found
          where $2::uuid is null or owner_id = $2"
     ))
@@ -69,16 +69,22 @@ pub struct Inside {
     /// W3C trace context of who enqueued it.
     #[diesel(sql_type = Nullable<Text>)]
     pub traceparent: Option<String>,
+    /// Of a schedule's job: which schedule, and for which of its times.
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    pub scheduled: Option<Value>,
+    /// Its unique slot, `kind:key`, if it has one, or had.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub unique_key: Option<String>,
 }
 
 /// What one job is about.
 pub async fn inside(conn: &mut Conn, id: Uuid) -> QueryResult<Option<Inside>> {
     crate::sql(
-        "select payload, partition_key, limit_key, flow_id, step, traceparent from jobs where id = $1
+        "select payload, partition_key, limit_key, flow_id, step, traceparent, scheduled, unique_key from jobs where id = $1
          union all
-         select payload, partition_key, limit_key, flow_id, step, traceparent from dead_letters where id = $1
+         select payload, partition_key, limit_key, flow_id, step, traceparent, scheduled, unique_key from dead_letters where id = $1
          union all
-         select payload, partition_key, limit_key, flow_id, step, traceparent from job_history where id = $1
+         select payload, partition_key, limit_key, flow_id, step, traceparent, scheduled, unique_key from job_history where id = $1
          limit 1",
     )
     .bind::<SqlUuid, _>(id)
@@ -98,11 +104,13 @@ pub struct Mark {
     pub mark: i64,
 }
 
-/// The marks of those of `ids` that are live; the others are over, or dead. One look per job into one small index.
+/// The marks of those of `ids` that are live; the others are over, or dead. One look per job into one small index, and one into the
+/// log of each day since it was enqueued.
 pub async fn marks(conn: &mut Conn, ids: &[Uuid]) -> QueryResult<Vec<Mark>> {
     crate::sql(
-        "select id, hashtextextended(concat_ws('|', state, attempt, snoozes, claim, run_at, progress), 0) as mark
-         from jobs where id = any($1)",
+        "select id, hashtextextended(concat_ws('|', state, attempt, snoozes, claim, run_at, progress, hold, cancel, undo,
+                    (select max(l.seq) from job_logs l where l.job_id = j.id and l.at >= j.created_at)), 0) as mark
+         from jobs j where id = any($1)",
     )
     .bind::<Array<SqlUuid>, _>(ids)
     .load(conn)

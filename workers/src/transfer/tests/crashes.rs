@@ -1,35 +1,13 @@
 //! Workers that die, stop, or are too late.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{
-    future::Future,
-    pin::{Pin, pin},
-    task::{Context, Poll},
-};
+use std::pin::pin;
 
 use tokio_util::sync::CancellationToken;
-use waybill_jobs::{JobContext, Outcome};
+use waybill_jobs::{JobContext, Outcome, testing::Mortal};
 use waybill_schema::imports::{ImportKind, ImportStatus};
 
 use super::{Setup, counts};
-
-/// Polls a future at most so often, then drops it: a worker that dies there.
-pub struct Mortal<F> {
-    pub future: F,
-    pub polls: usize,
-}
-
-impl<F: Future + Unpin> Future for Mortal<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.polls == 0 {
-            return Poll::Ready(None);
-        }
-        self.polls -= 1;
-        Pin::new(&mut self.future).poll(cx).map(Some)
-    }
-}
 
 #[tokio::test]
 async fn workers_that_die_anywhere_repeat_and_lose_nothing() {

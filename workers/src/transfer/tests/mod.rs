@@ -3,8 +3,10 @@
 mod crashes;
 mod cutting;
 mod dirt;
+mod ended;
 mod parts;
 mod products;
+mod served;
 mod stock;
 
 use std::sync::Arc;

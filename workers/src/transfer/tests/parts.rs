@@ -4,26 +4,30 @@
 use std::{collections::HashMap, fmt::Write as _, pin::pin};
 
 use uuid::Uuid;
-use waybill_jobs::{Registry, cancel, flows, queues, testing};
+use waybill_jobs::{
+    Registry, cancel, flows, queues,
+    testing::{self, Mortal},
+};
 use waybill_schema::imports::{ImportKind, ImportRow, ImportStatus};
 
-use super::{Setup, counts, crashes::Mortal};
+use super::{Setup, counts};
 use crate::transfer::steps;
 
 /// With every file cut, and a new stretch every 20 rows.
-async fn cutting() -> (Setup, Registry) {
+pub(super) async fn cutting() -> (Setup, Registry) {
     let setup = Setup::with(3, |importer| {
         importer.cut_from = 1;
         importer.stretch = 20;
     })
     .await;
     let registry = steps(Registry::new(), &setup.importer);
+    testing::serve(setup.db.pool(), &[queues::IMPORT_PARTS]).await;
     (setup, registry)
 }
 
 /// Products of three variants, SKUs that come again at another price and in another product, bad rows, blank rows, at the end a
 /// quote that is left open.
-fn catalogue(rows: usize) -> String {
+pub(super) fn catalogue(rows: usize) -> String {
     let mut file = String::from("\n sku,name,price,product,category\n");
     for row in 0..rows {
         let sku = if row % 7 == 6 { row - 5 } else { row };
@@ -57,7 +61,7 @@ async fn data(setup: &Setup) -> String {
 }
 
 /// Files in the store.
-fn files(setup: &Setup) -> usize {
+pub(super) fn files(setup: &Setup) -> usize {
     fn below(folder: &std::path::Path) -> usize {
         let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         entries.map(|path| if path.is_dir() { below(&path) } else { 1 }).sum()
@@ -65,7 +69,7 @@ fn files(setup: &Setup) -> usize {
     below(setup.folder.path())
 }
 
-async fn run_all(setup: &Setup, registry: &Registry, import: &ImportRow) -> ImportRow {
+pub(super) async fn run_all(setup: &Setup, registry: &Registry, import: &ImportRow) -> ImportRow {
     let ran = testing::drain_all(setup.db.pool(), registry).await;
     let failed: Vec<_> = ran.iter().filter(|ran| ran.error.is_some()).collect();
     assert!(failed.is_empty(), "{failed:?}");
