@@ -10,6 +10,7 @@ use uuid::Uuid;
 use waybill_schema::{Conn, Pool};
 
 use crate::{
+    clock::Clock,
     contract::{Failure, Finished},
     flows,
     logs::{Level, Logs},
@@ -48,6 +49,8 @@ pub struct JobContext {
     pub logs: Logs,
     /// Connections.
     pub pool: Pool,
+    /// What [`now`](Self::now) reads.
+    pub clock: Clock,
     /// Cancelled when somebody cancels the job, at the timeout, at shutdown's deadline, and when this process can no longer prove it lives.
     pub cancelled: CancellationToken,
 }
@@ -65,7 +68,7 @@ struct Held {
 
 impl JobContext {
     /// The context of a claimed job.
-    pub(crate) fn new(job: &Claimed, pool: &Pool, cancelled: CancellationToken) -> Self {
+    pub(crate) fn new(job: &Claimed, pool: &Pool, clock: &Clock, cancelled: CancellationToken) -> Self {
         Self {
             id: job.id,
             kind: job.kind.clone(),
@@ -81,8 +84,14 @@ impl JobContext {
             scheduled: job.scheduled.as_ref().and_then(Scheduled::read),
             logs: Logs::current().unwrap_or_else(|| Logs::new(job.id, job.attempt, job.claim, pool)),
             pool: pool.clone(),
+            clock: clock.clone(),
             cancelled,
         }
+    }
+
+    /// The time. A handler that asks here, and not the system, can be tested with a clock that stands still.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
     }
 
     /// The time of its schedule that this job is for, whenever it runs: a report of yesterday that is made up for today is

@@ -21,6 +21,10 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const POLICY: Policy = Policy::DEFAULT;
     /// Whether the kind's handler can undo what a job of it did; cancelling one that has begun then runs that.
     const COMPENSATES: bool = false;
+    /// Whether the user it works for may cancel it.
+    const OWNER_CANCELS: bool = false;
+    /// Whether its jobs carry an order, which goes on without them: as long as the order is pending, ending the job ends nothing.
+    const CARRIES_ORDER: bool = false;
     /// What outside must be up for each of its jobs, by name. While one is down (see [`crate::control`]) they wait unclaimed. A
     /// kind that needs it at some steps only says so when it gets there: [`crate::JobContext::wait_for`].
     const NEEDS: &'static [&'static str] = &[];

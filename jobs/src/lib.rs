@@ -5,7 +5,8 @@
 //! * An **event** is a fact that happened. [`emit()`] writes it to the outbox in the same way; a relay hands it to RabbitMQ
 //!   (or, without a broker, to Postgres), where each [`Pipeline`] gets it once in effect.
 //!
-//! Adding a job: one file in `kinds/` with its struct and [`Job`] impl, one line in the worker's registry.
+//! Adding a job: one file in `kinds/` with its struct and [`Job`] impl, its name in `kinds/mod.rs`, and one line in the worker's
+//! registry; `docs/adding-a-job.md` shows it.
 
 /// The guide, compiled so that it stays true.
 #[cfg(all(doctest, feature = "testing"))]
@@ -13,6 +14,7 @@
 pub mod guide {}
 
 pub mod cancel;
+pub mod clock;
 pub mod context;
 pub mod contract;
 pub mod control;
@@ -43,6 +45,7 @@ pub mod unique;
 mod waiting;
 
 pub use cancel::{Cancelled, cancel};
+pub use clock::Clock;
 pub use context::JobContext;
 pub use contract::{Failure, Finished, Job, JobResult, Outcome, Policy};
 pub use emit::{Event, EventEnvelope, emit, emit_all};

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 use serde_json::Value;
 
 use crate::{
+    clock::Clock,
     context::JobContext,
     contract::{Failure, Job, JobResult, Policy},
     control::{Declared, Limits},
@@ -34,6 +35,8 @@ type Run = Arc<dyn Fn(Value, JobContext) -> BoxFuture + Send + Sync>;
 /// A registered kind.
 #[derive(Clone)]
 pub struct Entry {
+    /// The kind.
+    pub kind: &'static str,
     /// The highest payload version this binary reads.
     pub version: i16,
     /// Its queue.
@@ -68,6 +71,7 @@ impl Entry {
 pub struct Registry {
     entries: BTreeMap<&'static str, Entry>,
     limits: BTreeMap<String, Limits>,
+    clock: Clock,
 }
 
 impl Registry {
@@ -90,9 +94,27 @@ impl Registry {
         self.add::<J>(runs(run), Some(runs(undo)))
     }
 
+    /// What its handlers read the time from: the system's, unless a test says otherwise.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// See [`with_clock`](Self::with_clock).
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     fn add<J: Job>(mut self, run: Run, undo: Option<Run>) -> Self {
-        let entry =
-            Entry { version: J::VERSION, queue: J::QUEUE, policy: J::POLICY, needs: J::NEEDS, run, undo };
+        let entry = Entry {
+            kind: J::KIND,
+            version: J::VERSION,
+            queue: J::QUEUE,
+            policy: J::POLICY,
+            needs: J::NEEDS,
+            run,
+            undo,
+        };
         self.entries.insert(J::KIND, entry);
         self
     }

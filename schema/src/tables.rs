@@ -358,6 +358,7 @@ diesel::table! {
         running_key -> Nullable<Text>,
         running_limit_key -> Nullable<Text>,
         scheduled -> Nullable<Jsonb>,
+        losses -> SmallInt,
     }
 }
 
@@ -812,6 +813,7 @@ diesel::table! {
         quiet_at -> Nullable<Timestamptz>,
         quiet_by -> Nullable<Text>,
         places -> Jsonb,
+        overdue -> Integer,
     }
 }
 

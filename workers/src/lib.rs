@@ -58,3 +58,22 @@ pub fn pipelines(services: &Services) -> Vec<Arc<dyn Pipeline>> {
         Arc::new(indexing::Indexing::new(indexing::engine(services))),
     ]
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use waybill_jobs::kinds::list;
+
+    use crate::{registry, testing::TestDatabase};
+
+    /// A kind that `jobs/src/kinds/mod.rs` does not name could be run here, and neither be scheduled nor be seen.
+    #[tokio::test]
+    async fn the_kinds_that_run_are_the_kinds_that_are_known_by_name() {
+        let db = TestDatabase::new().await;
+        let registry = registry(&db.services(&[])).unwrap();
+        let mut listed: Vec<_> = list::ALL.iter().map(|info| (info.kind, info.queue, info.version)).collect();
+        listed.sort_unstable();
+        let run = registry.kinds().filter_map(|kind| registry.get(kind));
+        assert_eq!(run.map(|entry| (entry.kind, entry.queue, entry.version)).collect::<Vec<_>>(), listed);
+    }
+}

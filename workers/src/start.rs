@@ -58,6 +58,7 @@ pub async fn run(
             lease: config.worker.lease,
             grace: config.worker.grace,
             shutdown_deadline: config.worker.shutdown_deadline,
+            end_when_overdue: config.worker.end_when_overdue,
             ..WorkerConfig::default()
         },
     );

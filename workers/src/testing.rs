@@ -96,6 +96,7 @@ impl TestDatabase {
             scheduled: None,
             logs: waybill_jobs::logs::Logs::default(),
             pool: self.pool().clone(),
+            clock: waybill_jobs::Clock::system(),
             cancelled: CancellationToken::new(),
         }
     }

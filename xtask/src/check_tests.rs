@@ -69,6 +69,25 @@ enum Selection {
     },
 }
 
+impl Selection {
+    /// The profile that the arguments to the runner name: the binaries that the tests start have to be of the same.
+    fn profile(&self) -> &str {
+        match self {
+            Self::Runner(runner) => profile(runner),
+            Self::Program { .. } => "dev",
+        }
+    }
+
+    /// The folder that Cargo puts them in.
+    fn folder(&self) -> &str {
+        match self.profile() {
+            "dev" | "test" => "debug",
+            "bench" => "release",
+            named => named,
+        }
+    }
+}
+
 async fn run_with(selection: Selection) -> Result<ExitCode> {
     let options = Options::new(Lifetime::Ephemeral)?;
     let workspace = options.workspace.clone();
@@ -85,6 +104,7 @@ async fn run_with(selection: Selection) -> Result<ExitCode> {
     build
         .args(["build", "--workspace", "--bins", "--tests"])
         .args(&all_features(&workspace)?)
+        .args(["--profile", selection.profile()])
         .kill_on_drop(true);
     let (services, built) = tokio::join!(Services::provide(&options), build.status());
     let services = services?;
@@ -108,13 +128,17 @@ async fn chosen(
     built: std::io::Result<ExitStatus>,
 ) -> Result<ExitCode> {
     match selection {
-        Selection::Runner(runner) => tests(workspace, services, runner, features, built).await,
+        Selection::Runner(runner) => {
+            let folder = selection.folder();
+            tests(workspace, services, runner, features, folder, built).await
+        }
         Selection::Program { target, arguments, variables } => {
             let built = built.context("starting cargo build")?;
             if !built.success() {
                 return Ok(code(built));
             }
-            let mut runner = with_services(cargo::command(workspace), workspace, services)?;
+            let folder = selection.folder();
+            let mut runner = with_services(cargo::command(workspace), workspace, services, folder)?;
             // The features of the build above, or everything would be built anew with fewer.
             runner.args(["test", "--quiet", "--workspace"]).args(features);
             runner.args(*target).args(arguments);
@@ -129,13 +153,14 @@ async fn tests(
     services: &Services,
     extra: &[String],
     features: &[String],
+    folder: &str,
     built: std::io::Result<ExitStatus>,
 ) -> Result<ExitCode> {
     let built = built.context("starting cargo build")?;
     if !built.success() {
         return Ok(code(built));
     }
-    let mut runner = with_services(cargo::command(workspace), workspace, services)?;
+    let mut runner = with_services(cargo::command(workspace), workspace, services, folder)?;
     if has_nextest(workspace).await {
         runner.args(["nextest", "run"]);
     } else {
@@ -152,17 +177,22 @@ async fn tests(
     if !status.success() || !extra.is_empty() {
         return Ok(code(status));
     }
-    let mut docs = with_services(cargo::command(workspace), workspace, services)?;
+    let mut docs = with_services(cargo::command(workspace), workspace, services, folder)?;
     docs.args(["test", "--doc", "--workspace"]).args(features);
     Ok(code(docs.status().await.context("starting the doc tests")?))
 }
 
-fn with_services(mut command: Command, workspace: &Workspace, services: &Services) -> Result<Command> {
+fn with_services(
+    mut command: Command,
+    workspace: &Workspace,
+    services: &Services,
+    folder: &str,
+) -> Result<Command> {
     // Binaries that a test starts would take them for settings.
     command.env_remove("DATABASE_URL").env_remove("AMQP_URL");
     command.env("WAYBILL_TEST_DATABASE_URL", &services.postgres.url);
     command.env("WAYBILL_TEST_SCRATCH", scratch::command()?);
-    command.env("WAYBILL_TEST_BIN_DIR", workspace.binaries("debug"));
+    command.env("WAYBILL_TEST_BIN_DIR", workspace.binaries(folder));
     let broker = services.rabbitmq.as_ref().ok();
     let optional = [
         ("WAYBILL_TEST_PG_CTL", services.postgres.control.as_ref()),
@@ -183,6 +213,23 @@ async fn has_nextest(workspace: &Workspace) -> bool {
     let mut command = cargo::command(workspace);
     command.args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().await.is_ok_and(|status| status.success())
+}
+
+/// The profile that arguments name, in the words of nextest or of Cargo.
+fn profile(arguments: &[String]) -> &str {
+    let mut arguments = arguments.iter().map(String::as_str);
+    while let Some(argument) = arguments.next() {
+        match argument {
+            "--release" | "-r" => return "release",
+            "--cargo-profile" => return arguments.next().unwrap_or("dev"),
+            other => {
+                if let Some(named) = other.strip_prefix("--cargo-profile=") {
+                    return named;
+                }
+            }
+        }
+    }
+    "dev"
 }
 
 fn names_package(extra: &[String]) -> bool {
@@ -216,4 +263,24 @@ fn as_arguments(features: Vec<String>) -> Vec<String> {
 fn code(status: ExitStatus) -> ExitCode {
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Selection;
+
+    #[test]
+    fn tests_start_binaries_of_their_own_profile() {
+        let of = |arguments: &[&str]| {
+            let selection = Selection::Runner(arguments.iter().map(|text| (*text).to_owned()).collect());
+            (selection.profile().to_owned(), selection.folder().to_owned())
+        };
+        let dev = ("dev".to_owned(), "debug".to_owned());
+        let release = ("release".to_owned(), "release".to_owned());
+        assert_eq!(of(&["--run-ignored", "only", "-E", "test(import_speed)"]), dev);
+        assert_eq!(of(&["--cargo-profile", "release", "-E", "test(import_speed)"]), release);
+        assert_eq!(of(&["--cargo-profile=release"]), release);
+        assert_eq!(of(&["--release"]), release);
+        assert_eq!(of(&["--cargo-profile", "quick"]).1, "quick");
+    }
 }

@@ -50,7 +50,7 @@ pub struct LimitsDto {
 #[oai(rename = "HeldJobs")]
 pub struct HeldDto {
     /// What holds them: `partition` (others of their key are in front), `key` (their key is at its limit), `kind:...`
-    /// (paused), `needs:...` (down).
+    /// (paused), `needs:...` (down), `suspect` (lost two workers, and waits to run without another such).
     pub reason: String,
     /// How many a claim has put aside for it.
     pub jobs: i64,

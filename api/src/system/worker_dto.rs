@@ -80,6 +80,8 @@ pub struct WorkerDto {
     pub alive: bool,
     /// Jobs it holds.
     pub jobs: i64,
+    /// Those of them that ran out of time and whose handlers never yield: nothing ends them but the process.
+    pub overdue: i32,
     /// How many of each queue it runs at a time, by queue; of pipelines there are none, they take batches.
     pub places: Vec<PlacesDto>,
     /// What it runs, the longest-running first, at most 100.
@@ -114,6 +116,7 @@ impl WorkerDto {
             places: serde_json::from_value(row.places).unwrap_or_default(),
             alive: row.alive,
             jobs: row.jobs,
+            overdue: row.overdue,
             running,
             event_lane: row.event_lane,
             event_lane_reason: row.event_lane_reason,

@@ -28,7 +28,10 @@ pub async fn run(shell: &Shell, command: Option<Workers>) -> anyhow::Result<bool
 }
 
 fn show(workers: &Value) {
-    list(workers, &["id", "host", "pid", "version", "state", "dry", "alive", "jobs", "started_at", "queues"]);
+    list(
+        workers,
+        &["id", "host", "pid", "version", "state", "dry", "alive", "jobs", "overdue", "started_at", "queues"],
+    );
     for worker in workers.as_array().into_iter().flatten() {
         for (what, rows, fields) in [
             ("has places", &worker["places"], ["queue", "configured", "now", "running"].as_slice()),

@@ -35,6 +35,8 @@ mod effect;
 mod feed;
 mod hand_back;
 mod inbox;
+#[cfg(feature = "testing")]
+pub(crate) mod inline;
 mod item;
 mod jobs;
 mod lag;

@@ -59,6 +59,9 @@ pub struct WorkerRow {
     /// Until when its jobs are its own without another word.
     #[diesel(sql_type = Timestamptz)]
     pub lease_until: DateTime<Utc>,
+    /// Jobs that should have ended, and whose handlers never yield.
+    #[diesel(sql_type = Integer)]
+    pub overdue: i32,
     /// Jobs it runs now.
     #[diesel(sql_type = BigInt)]
     pub running: i64,
@@ -67,7 +70,7 @@ pub struct WorkerRow {
 /// All workers, the oldest first.
 pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
     waybill_schema::sql(
-        "select id, service, host, pid, version, queues, w.state, event_lane, started_at, heartbeat_at, lease_until,
+        "select id, service, host, pid, version, queues, w.state, event_lane, started_at, heartbeat_at, lease_until, overdue,
                 (select count(*) from running_jobs j where j.worker_id = w.id) as running
          from workers w order by started_at, id",
     )

@@ -5,11 +5,6 @@ use std::{future::Future, pin::Pin};
 use serde_json::Value;
 use waybill_schema::Conn;
 
-use super::{
-    CheckInvariants, CleanImport, DeliverWebhook, ExpireCheckouts, HandleGatewayEvent, ImportPart, Maintain,
-    MergeImport, ReindexProducts, ReplayEvents, RepublishEvents, RunCheckout, RunImport, SendMail,
-    SplitImport, WatchCheckouts,
-};
 use crate::{Enqueue, EnqueueError, Enqueued, Job, try_enqueue};
 
 type Enqueueing<'a> = Pin<Box<dyn Future<Output = Result<Enqueued, EnqueueError>> + Send + 'a>>;
@@ -29,36 +24,16 @@ pub struct KindInfo {
     pub compensates: bool,
     /// [`Job::SEALED`].
     pub sealed: bool,
-    /// Whether the user it works for may cancel it.
+    /// [`Job::OWNER_CANCELS`].
     pub owner_cancels: bool,
-    /// Whether a job of it carries an order, which goes on without it: as long as the order is pending, ending the job ends
-    /// nothing.
+    /// [`Job::CARRIES_ORDER`].
     pub carries_order: bool,
     read: fn(Value) -> Result<Value, EnqueueError>,
     enqueue: for<'a> fn(&'a Conn, Value, Enqueue) -> Enqueueing<'a>,
 }
 
 /// Every kind of this binary, in the order of their names.
-pub const ALL: &[KindInfo] = &[
-    // Housekeeping finds a pending order without its job, and goes on with it.
-    KindInfo::of::<RunCheckout>().carrying_an_order(),
-    KindInfo::of::<ReplayEvents>(),
-    KindInfo::of::<RepublishEvents>(),
-    KindInfo::of::<CheckInvariants>(),
-    KindInfo::of::<ExpireCheckouts>(),
-    KindInfo::of::<Maintain>(),
-    KindInfo::of::<WatchCheckouts>(),
-    KindInfo::of::<CleanImport>(),
-    KindInfo::of::<MergeImport>(),
-    KindInfo::of::<ImportPart>(),
-    // Rows that are in stay in: an import that is cancelled stops where it is.
-    KindInfo::of::<RunImport>().cancelled_by_owner(),
-    KindInfo::of::<SplitImport>(),
-    KindInfo::of::<SendMail>(),
-    KindInfo::of::<HandleGatewayEvent>(),
-    KindInfo::of::<ReindexProducts>(),
-    KindInfo::of::<DeliverWebhook>(),
-];
+pub const ALL: &[KindInfo] = super::ALL;
 
 /// A kind by its name.
 pub fn find(kind: &str) -> Option<&'static KindInfo> {
@@ -77,7 +52,8 @@ pub enum ArgumentsError {
 }
 
 impl KindInfo {
-    const fn of<J: Job>() -> Self {
+    /// What is known of a kind by its type.
+    pub const fn of<J: Job>() -> Self {
         Self {
             kind: J::KIND,
             queue: J::QUEUE,
@@ -85,19 +61,11 @@ impl KindInfo {
             max_attempts: J::POLICY.max_attempts,
             compensates: J::COMPENSATES,
             sealed: J::SEALED,
-            owner_cancels: false,
-            carries_order: false,
+            owner_cancels: J::OWNER_CANCELS,
+            carries_order: J::CARRIES_ORDER,
             read: read::<J>,
             enqueue: enqueue::<J>,
         }
-    }
-
-    const fn cancelled_by_owner(self) -> Self {
-        Self { owner_cancels: true, ..self }
-    }
-
-    const fn carrying_an_order(self) -> Self {
-        Self { carries_order: true, ..self }
     }
 
     /// The arguments as the kind writes them, defaults filled in.

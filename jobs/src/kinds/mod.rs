@@ -15,16 +15,31 @@ mod run_import;
 mod send_mail;
 mod watch_checkouts;
 
-pub use check_invariants::CheckInvariants;
-pub use deliver_webhook::DeliverWebhook;
-pub use expire_checkouts::ExpireCheckouts;
-pub use gateway_event::HandleGatewayEvent;
-pub use import_parts::{CleanImport, ImportPart, MergeImport, SplitImport};
-pub use maintain::Maintain;
-pub use reindex_products::ReindexProducts;
-pub use replay_events::ReplayEvents;
-pub use republish_events::RepublishEvents;
-pub use run_checkout::RunCheckout;
-pub use run_import::RunImport;
-pub use send_mail::SendMail;
-pub use watch_checkouts::WatchCheckouts;
+/// Names each kind once, for those who import it and for those who look it up by its name.
+macro_rules! kinds {
+    ($($module:ident::$kind:ident,)+) => {
+        $(pub use $module::$kind;)+
+
+        /// Every kind of this binary, in the order of their names.
+        const ALL: &[list::KindInfo] = &[$(list::KindInfo::of::<$kind>()),+];
+    };
+}
+
+kinds! {
+    run_checkout::RunCheckout,
+    replay_events::ReplayEvents,
+    republish_events::RepublishEvents,
+    check_invariants::CheckInvariants,
+    expire_checkouts::ExpireCheckouts,
+    maintain::Maintain,
+    watch_checkouts::WatchCheckouts,
+    import_parts::CleanImport,
+    import_parts::MergeImport,
+    import_parts::ImportPart,
+    run_import::RunImport,
+    import_parts::SplitImport,
+    send_mail::SendMail,
+    gateway_event::HandleGatewayEvent,
+    reindex_products::ReindexProducts,
+    deliver_webhook::DeliverWebhook,
+}

@@ -15,6 +15,8 @@ pub struct RunCheckout {
 impl Job for RunCheckout {
     const KIND: &'static str = "checkout.run";
     const QUEUE: &'static str = queues::CHECKOUT;
+    // Housekeeping finds a pending order without its job, and goes on with it.
+    const CARRIES_ORDER: bool = true;
     // It names nothing in NEEDS: only a call to the gateway needs the gateway, and its handler waits when it gets there. Whoever
     // holds the kind as a whole keeps stock beyond its deadline.
     //

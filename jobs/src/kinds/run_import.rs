@@ -28,6 +28,7 @@ impl Job for RunImport {
     };
     // Cancelling it ends its workflow; rows that are in stay in.
     const COMPENSATES: bool = true;
+    const OWNER_CANCELS: bool = true;
 
     fn correlation_id(&self) -> Option<Uuid> {
         Some(self.import_id)

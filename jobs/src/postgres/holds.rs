@@ -9,6 +9,7 @@
 //! | `needs:...` | the dependency is up; one at a time, to try, after its rest (see [`super::probes`]) |
 //! | `key` | its limit key has room: the claim itself takes it (see `limited`); or the queue has no such limit any more |
 //! | `partition` | the job in front of it in its key leaves: a trigger on `jobs`, or [`let_go`] where two leave at once |
+//! | `suspect` | its turn has come to show whether it kills its workers: the reaper (see [`super::suspects`]) |
 
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryResult, QueryableByName};
@@ -141,7 +142,7 @@ async fn reasons_gone(conn: &mut Conn) -> QueryResult<Vec<Row>> {
                                  order by j.hold, j.queue limit 1) n),
          free as materialized (
              select hold, queue from holds h
-             where hold <> 'partition'
+             where hold not in ('partition', 'suspect')
                and not exists (select from kind_controls c where h.hold = 'kind:' || c.kind and c.paused_at is not null)
                and not exists (select from dependencies d
                                where h.hold = 'needs:' || d.name and d.down_since is not null)

@@ -26,6 +26,7 @@ pub mod notify;
 mod probes;
 pub mod promote;
 pub mod session;
+pub mod suspects;
 pub mod tid;
 pub(crate) mod touched;
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -20,10 +21,24 @@ struct Held {
     /// Whether this is the run of its compensation.
     undo: bool,
     cancel: CancellationToken,
-    /// Somebody wants it cancelled.
-    asked: bool,
+    /// Cancelled when somebody wants the job cancelled. Of its own, because the handler's token may have been cancelled before,
+    /// for another reason: by a heartbeat that was away.
+    asked: CancellationToken,
     /// An audit has seen it without a row that is ours.
     suspect: bool,
+    /// Its kind, and when its handler must have ended at the latest; once it has begun.
+    due: Option<(&'static str, Instant)>,
+    /// That it did not has been said.
+    told: bool,
+}
+
+/// Jobs that should have ended.
+#[derive(Debug, Default)]
+pub(crate) struct Overdue {
+    /// How many.
+    pub jobs: usize,
+    /// Those that were not among them before: id, kind and for how long.
+    pub fresh: Vec<(Uuid, &'static str, Duration)>,
 }
 
 /// The claims of a worker, each with the number of its jobs that have not ended.
@@ -180,8 +195,16 @@ impl Session {
         for job in claimed {
             let cancel = handlers.child_token();
             let (claim, batch) = (job.claim, job.claim_batch);
-            let held =
-                Held { claim, batch, undo: job.undo, cancel: cancel.clone(), asked: false, suspect: false };
+            let held = Held {
+                claim,
+                batch,
+                undo: job.undo,
+                cancel: cancel.clone(),
+                asked: CancellationToken::new(),
+                suspect: false,
+                due: None,
+                told: false,
+            };
             if let Some(before) = jobs.insert(job.id, held) {
                 batches.end(before.batch);
             }
@@ -215,15 +238,45 @@ impl Session {
         let mut jobs = lock(&self.jobs);
         for id in ids {
             if let Some(held) = jobs.get_mut(id).filter(|held| !held.undo) {
-                held.asked = true;
+                held.asked.cancel();
                 held.cancel.cancel();
             }
         }
     }
 
-    /// Whether this claim was asked to end.
-    pub(crate) fn is_asked(&self, id: Uuid, claim: i64) -> bool {
-        lock(&self.jobs).get(&id).is_some_and(|held| held.claim == claim && held.asked)
+    /// Cancelled when this claim is asked to end; never, if it is not ours any more.
+    pub(crate) fn asked(&self, id: Uuid, claim: i64) -> CancellationToken {
+        let jobs = lock(&self.jobs);
+        let held = jobs.get(&id).filter(|held| held.claim == claim);
+        held.map(|held| held.asked.clone()).unwrap_or_default()
+    }
+
+    /// Takes note that a handler begins, which must have ended by `due`.
+    pub(crate) fn begun(&self, id: Uuid, claim: i64, kind: &'static str, due: Instant) {
+        if let Some(held) = lock(&self.jobs).get_mut(&id).filter(|held| held.claim == claim) {
+            held.due = Some((kind, due));
+        }
+    }
+
+    /// Takes note that a handler has ended: that its end cannot be stored yet is not its fault.
+    pub(crate) fn ended(&self, id: Uuid, claim: i64) {
+        if let Some(held) = lock(&self.jobs).get_mut(&id).filter(|held| held.claim == claim) {
+            held.due = None;
+        }
+    }
+
+    /// Whose handlers should have ended by `now`.
+    pub(crate) fn overdue(&self, now: Instant) -> Overdue {
+        let mut overdue = Overdue::default();
+        for (id, held) in lock(&self.jobs).iter_mut() {
+            if let Some((kind, due)) = held.due.filter(|(_, due)| *due < now) {
+                overdue.jobs += 1;
+                if !std::mem::replace(&mut held.told, true) {
+                    overdue.fresh.push((*id, kind, now - due));
+                }
+            }
+        }
+        overdue
     }
 
     /// Forgets a job whose end is durable.
@@ -262,7 +315,7 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use chrono::Utc;
     use serde_json::Value;
     use tokio::sync::watch;
@@ -300,7 +353,7 @@ mod tests {
         }
     }
 
-    fn hold(session: &Session, id: Uuid, claim: i64) -> CancellationToken {
+    pub(crate) fn hold(session: &Session, id: Uuid, claim: i64) -> CancellationToken {
         session.hold(&[claimed(id, claim, claim)]).remove(0)
     }
 
@@ -312,13 +365,13 @@ mod tests {
         session.release(id, 1);
         let undo = hold(&session, id, 2);
         session.ask(&[id]);
-        assert!(!undo.is_cancelled() && !session.is_asked(id, 2));
+        assert!(!undo.is_cancelled() && !session.asked(id, 2).is_cancelled());
         assert!(!first.is_cancelled(), "it had ended");
         session.release(id, 2);
         let next = hold(&session, id, 3);
         session.ask(&[id, waybill_schema::new_id()]);
-        assert!(next.is_cancelled() && session.is_asked(id, 3));
-        assert!(!session.is_asked(id, 2), "of another claim");
+        assert!(next.is_cancelled() && session.asked(id, 3).is_cancelled());
+        assert!(!session.asked(id, 2).is_cancelled(), "of another claim");
     }
 
     /// The row of a claim says whose the jobs are, so it must not go before the last of them has ended.

@@ -3,7 +3,8 @@
 //! Any process may run it, and each worker does. A look costs one small query and changes nothing. A worker is dead when
 //! its advisory lock has been free for the grace (its process is gone), or when its lease has run out (it hangs, or is cut
 //! off). Its jobs then go back into the queue with a failure `worker_lost`, or to the dead letters when their attempts are
-//! used up: a job that kills its worker cannot go round for ever.
+//! used up: a job that kills its worker cannot go round for ever, and does not take its neighbours along
+//! (see [`crate::postgres::suspects`]).
 
 mod takeover;
 mod unclaimed;
@@ -18,7 +19,7 @@ pub use takeover::{TakenOver, sweep};
 pub use unclaimed::name_unclaimed;
 
 use crate::flows;
-use crate::postgres::{Link, LinkError, Notifier};
+use crate::postgres::{Link, LinkError, Notifier, suspects};
 
 /// How long one round may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -31,6 +32,9 @@ const UNCLAIMED: Duration = Duration::from_mins(5);
 
 /// How often to look for flows that nobody has looked after.
 const FLOWS: Duration = Duration::from_secs(2);
+
+/// How often to look whether the next suspect may run, while there are any.
+const SUSPECTS: Duration = Duration::from_millis(20);
 
 /// Looks for dead workers, again and again.
 pub struct Reaper {
@@ -68,16 +72,43 @@ impl Reaper {
 
     /// Runs until `stop`. Database errors only make it wait for the next round.
     pub async fn run(mut self, stop: CancellationToken) {
+        let mut sweep_at = Instant::now();
+        let mut waiting = false;
         loop {
-            let pause = self.every.mul_f64(0.75 + rand::random::<f64>() / 4.0);
+            let now = Instant::now();
+            if sweep_at <= now {
+                sweep_at = now + self.every.mul_f64(0.75 + rand::random::<f64>() / 4.0);
+            }
+            let pause = sweep_at - now;
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(if waiting { pause.min(SUSPECTS) } else { pause }) => {}
             }
-            if let Err(error) = self.round().await {
+            if Instant::now() >= sweep_at
+                && let Err(error) = self.round().await
+            {
                 tracing::debug!(%error, "the search for dead workers waits for the database");
             }
+            waiting = self.release().await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "suspects wait for the database");
+                false
+            });
         }
+    }
+
+    /// Lets suspects go whose turn has come; whether more are waiting.
+    async fn release(&mut self) -> Result<bool, LinkError> {
+        let released = self
+            .link
+            .run(LIMIT, |mut conn| async move {
+                let released = suspects::release(&mut conn).await;
+                (conn, released)
+            })
+            .await?;
+        for queue in &released.queues {
+            self.notifier.hint(queue);
+        }
+        Ok(released.waiting)
     }
 
     async fn sweep_flows(&mut self) -> Result<(), LinkError> {

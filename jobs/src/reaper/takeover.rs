@@ -6,7 +6,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use uuid::Uuid;
 use waybill_schema::Conn;
 
-use crate::postgres::{Entry, asked::end_lost};
+use crate::postgres::{Entry, asked::end_lost, suspects};
 
 /// What a sweep did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -176,31 +176,29 @@ struct Gone {
     id: Uuid,
 }
 
-/// One statement for all jobs of the dead. The first loss of a job is nobody's fault, so it is queued at once; after
-/// further ones it waits 2, 4, ... 60 s, since it may be what kills its workers.
+/// One statement for all jobs of the dead. What a loss costs, and who waits how long, is said in [`suspects`].
 async fn move_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Moved>> {
+    let free = suspects::free_of_charge(conn, workers).await?;
     waybill_schema::sql(concat!(
         "with lost as materialized (select id from running_jobs where worker_id = any($1)),
          back as (
              update jobs j
-             set state = case when losses.n = 0 then 'queued' else 'scheduled' end,
-                 run_at = case when losses.n = 0 then j.run_at
-                     else clock_timestamp() + least(60, 2 ^ losses.n) * interval '1 second' end,
+             set state = 'queued', losses = j.losses + 1, hold = case when j.losses >= 1 then 'suspect' end,
+                 max_attempts = case when j.id = any($2) then least(j.max_attempts + 1, 32767) else j.max_attempts end,
+                 run_at = case when j.losses = 0 or j.id = any($2) then j.run_at
+                     else clock_timestamp() + least(60, 2 ^ j.losses) * (0.75 + random() / 2) * interval '1 second' end,
                  worker_id = null, claimed_at = null,
                  failures = j.failures || jsonb_build_object('attempt', j.attempt, 'outcome', 'worker_lost',
                      'error', 'the worker ended without an answer', 'started_at', j.claimed_at,
                      'finished_at', clock_timestamp(), 'worker_id', j.worker_id)
-             from jobs as old,
-                  lateral (select count(*) as n from jsonb_array_elements(old.failures) f
-                           where f ->> 'outcome' = 'worker_lost') losses
-             where j.id = any (array(select id from lost)) and old.id = j.id
-               and j.worker_id = any($1) and j.state = 'running' and j.attempt < j.max_attempts
+             where j.id = any (array(select id from lost))
+               and j.worker_id = any($1) and j.state = 'running' and (j.attempt < j.max_attempts or j.id = any($2))
                and (j.cancel is null or j.undo)
              returning j.queue),
          gone as (
              delete from jobs j
              where j.id = any (array(select id from lost))
-               and j.worker_id = any($1) and j.state = 'running' and j.attempt >= j.max_attempts
+               and j.worker_id = any($1) and j.state = 'running' and not (j.attempt < j.max_attempts or j.id = any($2))
                and (j.cancel is null or j.undo)
              returning j.*, jsonb_build_object('attempt', j.attempt, 'outcome', 'worker_lost',
                  'error', 'the worker ended without an answer', 'started_at', j.claimed_at,
@@ -220,6 +218,7 @@ async fn move_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Moved>>
          group by queue"
     ))
     .bind::<Array<SqlUuid>, _>(workers)
+    .bind::<Array<SqlUuid>, _>(free)
     .load(conn)
     .await
 }

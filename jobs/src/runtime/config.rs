@@ -29,6 +29,9 @@ pub struct WorkerConfig {
     pub shutdown_deadline: Duration,
     /// How long a handler has to end by itself once its token is cancelled; then it is dropped.
     pub cancel_grace: Duration,
+    /// Whether to end the process when a handler has neither ended at its timeout nor yields. Others then take its jobs over,
+    /// and the attempt is spent.
+    pub end_when_overdue: bool,
     /// Whether to hold a session lock while alive. Not behind a transaction pooler: only the lease counts then.
     pub lock: bool,
     /// Whether to listen for hints. Not behind a transaction pooler: jobs are found by polling then.
@@ -49,6 +52,7 @@ impl Default for WorkerConfig {
             reap_every: Duration::from_millis(250),
             shutdown_deadline: Duration::from_secs(20),
             cancel_grace: Duration::from_secs(2),
+            end_when_overdue: false,
             lock: true,
             listen: true,
         }

@@ -14,6 +14,7 @@ use super::{
     Worker, audit,
     service::{DeadlineLayer, ObserveLayer, RunJob, SettleLayer, Shared},
     verdict::Broken,
+    watchdog,
 };
 use crate::{
     flows::Settler,
@@ -24,6 +25,8 @@ use crate::{
 
 /// Pause between tries to start while the database is away.
 const RETRY: Duration = Duration::from_millis(500);
+/// How often to look for handlers that never yield, if the grace is not shorter.
+const WATCH: Duration = Duration::from_secs(1);
 /// How long the end waits for outcomes on their way, and for handlers that block their thread.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -38,6 +41,7 @@ pub(super) async fn live(worker: &Worker, shutdown: &CancellationToken) {
 
     let (completer, completions) = Completer::start(link(worker));
     let mut running = start(worker, &session, &completer);
+    watchdog::start(&session, worker.pool.clone(), config.cancel_grace.min(WATCH), config.end_when_overdue);
     worker.identity.send_replace(Some(session.id()));
 
     tokio::select! {

@@ -14,9 +14,12 @@
 
 mod audit;
 mod config;
+#[cfg(feature = "testing")]
+mod inline;
 mod life;
 mod service;
 mod verdict;
+mod watchdog;
 
 use std::sync::Arc;
 
@@ -26,9 +29,9 @@ use uuid::Uuid;
 use waybill_schema::Pool;
 
 pub use config::WorkerConfig;
-pub use verdict::after_failure;
 #[cfg(feature = "testing")]
-pub(crate) use verdict::judge_inline;
+pub(crate) use inline::attempt;
+pub use verdict::after_failure;
 
 use crate::{postgres::Notifier, registry::Registry};
 

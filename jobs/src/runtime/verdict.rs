@@ -134,14 +134,3 @@ fn again(attempt: Attempt, outcome: &'static str, error: String, delay: Duration
         Resolution::Back { delay, refund: false, snooze: false, entry: Some(entry) }
     }
 }
-
-/// [`judge`] for handlers that run without a worker.
-#[cfg(feature = "testing")]
-pub(crate) fn judge_inline(
-    number: i16,
-    max: i16,
-    policy: Policy,
-    result: JobResult,
-) -> (&'static str, Option<Resolution>) {
-    judge(Attempt { number, max, policy }, Ok(result))
-}

@@ -1,21 +1,28 @@
-//! Running jobs in the test's own task, one after the other, with the rules of a worker.
+//! Running jobs in the test's own task, one after the other, with the rules of a worker: timeouts, panics, retries.
 
-use chrono::{DateTime, Utc};
-use diesel::sql_types::{Array, Text, Timestamptz, Uuid as SqlUuid};
+use std::collections::HashMap;
+
+use diesel::sql_types::{Array, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use waybill_schema::Pool;
 
+use super::clock;
 use crate::{
     context::JobContext,
     contract::{Job, JobResult},
     enqueue::enqueue,
     flows,
-    postgres::{Claimed, claim, completer::write_one},
+    postgres::{Claimed, Resolution, claim, completer::write_one},
     registry::Registry,
-    runtime::judge_inline,
+    runtime,
 };
+
+/// Runs of one job in a drain, after which it will not end any more: real policies have some ten attempts.
+const RUNS_OF_A_JOB: usize = 100;
+/// Runs in a drain: a job that enqueues the next one for ever is a new job each time.
+const RUNS: usize = 10_000;
 
 /// A job that was run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +33,7 @@ pub struct Ran {
     pub kind: String,
     /// `done`, `retried`, `snoozed`, `cancelled`, `discarded` or `dead`.
     pub outcome: &'static str,
-    /// What the handler failed with.
+    /// What it failed with, or why it wants another try.
     pub error: Option<String>,
 }
 
@@ -50,15 +57,48 @@ pub async fn serve(pool: &Pool, queues: &[&str]) -> Uuid {
     id
 }
 
+/// Keeps a drain from going on for ever.
+#[derive(Default)]
+struct Bound {
+    of_job: HashMap<Uuid, usize>,
+    runs: usize,
+}
+
+impl Bound {
+    fn count(&mut self, ran: &Ran) {
+        let Ran { id, kind, outcome, error } = ran;
+        let runs = self.of_job.entry(*id).or_default();
+        *runs += 1;
+        self.runs += 1;
+        assert!(
+            *runs <= RUNS_OF_A_JOB,
+            "{kind} {id} is not over after {RUNS_OF_A_JOB} runs, and never waits; at last it was {outcome}: {error:?}"
+        );
+        assert!(
+            self.runs <= RUNS,
+            "after {RUNS} runs there is still more to do; the last was of {kind}: {outcome}"
+        );
+    }
+}
+
 /// Runs the jobs of a queue, and those that they enqueue there, until none can run now. Retries wait for their time and
-/// are left.
+/// are left; with a clock that stands still, for its time. A panic is a failed attempt, as in a worker: look at the outcomes.
+/// Panics if it finds no end.
 pub async fn drain(pool: &Pool, registry: &Registry, queue: &str) -> Vec<Ran> {
+    drain_within(pool, registry, queue, &mut Bound::default()).await
+}
+
+async fn drain_within(pool: &Pool, registry: &Registry, queue: &str, bound: &mut Bound) -> Vec<Ran> {
     let worker = serve(pool, &[queue]).await;
     let mut ran = Vec::new();
     loop {
+        if registry.clock().is_frozen() {
+            clock::due(pool, registry.clock()).await;
+        }
         let claimed = claim(&mut pool.get().await.unwrap(), queue, worker, 1).await.unwrap();
         let Some(job) = claimed.into_iter().next() else { break };
         ran.push(run(pool, registry, job).await);
+        bound.count(&ran[ran.len() - 1]);
     }
     waybill_schema::sql("delete from workers where id = $1")
         .bind::<SqlUuid, _>(worker)
@@ -72,10 +112,11 @@ pub async fn drain(pool: &Pool, registry: &Registry, queue: &str) -> Vec<Ran> {
 /// that can run now.
 pub async fn drain_all(pool: &Pool, registry: &Registry) -> Vec<Ran> {
     let mut ran = Vec::new();
+    let mut bound = Bound::default();
     loop {
         let before = ran.len();
         for queue in registry.queues() {
-            ran.extend(drain(pool, registry, queue).await);
+            ran.extend(drain_within(pool, registry, queue, &mut bound).await);
         }
         let followed = flows::sweep(&mut pool.get().await.unwrap()).await.unwrap();
         if ran.len() == before && followed.is_empty() {
@@ -84,25 +125,13 @@ pub async fn drain_all(pool: &Pool, registry: &Registry) -> Vec<Ran> {
     }
 }
 
-/// Moves the clock to `time` as far as jobs can tell: those that were to run up to then can run now. The database's own clock
-/// is nobody's to freeze, so what handlers read of it is still the present. Returns how many became due.
-pub async fn advance_to(pool: &Pool, time: DateTime<Utc>) -> usize {
-    waybill_schema::sql(
-        "update jobs set state = 'queued', run_at = clock_timestamp() where state = 'scheduled' and run_at <= $1",
-    )
-    .bind::<Timestamptz, _>(time)
-    .execute(&mut pool.get().await.unwrap())
-    .await
-    .unwrap()
-}
-
 /// Runs a handler on a job that is in no queue, and answers with what it said: nothing is retried, and no outcome is stored.
 /// The job exists while it runs, so that the handler may guard it, finish it, or report progress.
 pub async fn run_inline<J: Job>(pool: &Pool, registry: &Registry, job: &J) -> JobResult {
     let id = enqueue(&pool.get().await.unwrap(), job).await.unwrap();
     let claimed = claim_one(pool, id).await;
     let entry = registry.get(J::KIND).unwrap_or_else(|| panic!("kind {} is not registered", J::KIND));
-    let context = JobContext::new(&claimed, pool, CancellationToken::new());
+    let context = JobContext::new(&claimed, pool, registry.clock(), CancellationToken::new());
     let result = entry.run(claimed.payload, context).await;
     waybill_schema::sql("delete from jobs where id = $1")
         .bind::<SqlUuid, _>(id)
@@ -142,13 +171,27 @@ async fn claim_one(pool: &Pool, id: Uuid) -> Claimed {
 
 async fn run(pool: &Pool, registry: &Registry, job: Claimed) -> Ran {
     let entry = registry.get(&job.kind).unwrap_or_else(|| panic!("kind {} is not registered", job.kind));
-    let context = JobContext::new(&job, pool, CancellationToken::new());
-    let result = entry.run(job.payload, context).await;
-    let error = result.as_ref().err().map(|failure| failure.message.clone());
-    let (outcome, resolution) = judge_inline(job.attempt, job.max_attempts, entry.policy, result);
+    let clock = registry.clock();
+    let cancel = CancellationToken::new();
+    let context = JobContext::new(&job, pool, clock, cancel.clone());
+    let work = entry.run(job.payload, context);
+    let attempt = (job.attempt, job.max_attempts);
+    let (outcome, resolution) = runtime::attempt(work, attempt, entry.policy, &cancel).await;
+    let (mut error, mut waits) = (None, None);
+    match &resolution {
+        Some(Resolution::Back { delay, entry, .. }) => {
+            error = entry.as_ref().filter(|_| outcome == "retried").map(|entry| entry.error.clone());
+            waits = Some(*delay).filter(|delay| !delay.is_zero());
+        }
+        Some(Resolution::Dead { entry, .. }) => error = Some(entry.error.clone()),
+        _ => {}
+    }
     if let Some(resolution) = resolution {
         let kept = write_one(&mut pool.get().await.unwrap(), job.id, job.claim, resolution).await.unwrap();
         assert!(kept, "job {} was taken away while it ran", job.id);
+    }
+    if let Some(delay) = waits.filter(|_| clock.is_frozen()) {
+        clock::put_back(pool, clock, job.id, delay).await;
     }
     Ran { id: job.id, kind: job.kind, outcome, error }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
@@ -116,34 +116,4 @@ pub async fn assert_enqueued<J: Job>(pool: &Pool, matches: impl Fn(&J) -> bool) 
     jobs.into_iter()
         .find(|job| matches(job))
         .unwrap_or_else(|| panic!("no {} matches; enqueued are {seen:?}", J::KIND))
-}
-
-#[derive(QueryableByName)]
-struct Left {
-    #[diesel(sql_type = Text)]
-    kind: String,
-    #[diesel(sql_type = Text)]
-    state: String,
-    #[diesel(sql_type = BigInt)]
-    n: i64,
-}
-
-/// Jobs that nobody has run, dead ones, and flows that are not over: (kind, state, number).
-pub async fn leftovers(pool: &Pool) -> Vec<(String, String, i64)> {
-    let rows: Vec<Left> = waybill_schema::sql(
-        "select kind, state, count(*) as n from jobs group by 1, 2
-         union all select kind, 'dead', count(*) from dead_letters group by 1
-         union all select 'flow ' || name, state, count(*) from flows where finished_at is null group by 1, 2
-         order by 1, 2",
-    )
-    .load(&mut pool.get().await.unwrap())
-    .await
-    .unwrap();
-    rows.into_iter().map(|row| (row.kind, row.state, row.n)).collect()
-}
-
-/// Panics if jobs were forgotten or died.
-pub async fn assert_no_leftovers(pool: &Pool) {
-    let left = leftovers(pool).await;
-    assert!(left.is_empty(), "jobs are left: {left:?}");
 }

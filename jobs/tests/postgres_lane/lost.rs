@@ -70,7 +70,7 @@ async fn a_job_that_kills_its_workers_ends_as_a_dead_letter() {
         let dying = Mortal::start(&db, registry(hangs), quick.clone());
         until("it runs", || async {
             // The pause after the second loss is not what is tested.
-            db.execute("update jobs set run_at = now() where state = 'scheduled'").await;
+            db.execute("update jobs set run_at = now() where hold = 'suspect'").await;
             view(&db, id).await.state == "running"
         })
         .await;

@@ -85,6 +85,7 @@ async fn neither_guard_nor_finish_nor_progress_serve_a_zombie() {
         scheduled: None,
         logs: waybill_jobs::logs::Logs::default(),
         pool: db.pool().clone(),
+        clock: waybill_jobs::Clock::system(),
         cancelled: tokio_util::sync::CancellationToken::new(),
     };
     context.guard(&mut *db.conn().await).await.unwrap();

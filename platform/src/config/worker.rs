@@ -19,6 +19,8 @@ pub struct WorkerConfig {
     pub grace: Duration,
     /// How long running jobs may go on after a stop was asked for.
     pub shutdown_deadline: Duration,
+    /// Whether to end when a handler neither ended at its timeout nor yields.
+    pub end_when_overdue: bool,
     /// Most jobs claimed in one statement.
     pub claim_batch: u16,
     /// Imports of which so many bytes are left are cut into parts.
@@ -40,6 +42,7 @@ impl WorkerConfig {
             lease: section.duration("lease", "1s"..="1h"),
             grace: section.duration("grace", "100ms"..="1m"),
             shutdown_deadline: section.duration("shutdown_deadline", "0s"..="1h"),
+            end_when_overdue: section.boolean("end_when_overdue"),
             claim_batch: section.number("claim_batch", 1..=5_000),
             cut_imports_from: section.number("cut_imports_from", 1..=1_099_511_627_776),
         };

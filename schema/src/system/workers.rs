@@ -43,6 +43,9 @@ pub struct WorkerRow {
     /// Jobs it holds.
     #[diesel(sql_type = BigInt)]
     pub jobs: i64,
+    /// Those of them that should have ended, and whose handlers never yield.
+    #[diesel(sql_type = Integer)]
+    pub overdue: i32,
     /// The lane its events come on: amqp or postgres.
     #[diesel(sql_type = Nullable<Text>)]
     pub event_lane: Option<String>,
@@ -85,7 +88,7 @@ struct Pending {
 pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
     sql("select w.id, w.service, w.host, w.pid, w.version, w.queues, w.state, w.lease_until > now() as alive,
                 coalesce(j.jobs, 0) as jobs, w.event_lane, w.event_lane_reason, w.started_at, w.heartbeat_at,
-                w.lease_until, w.quiet_at, w.quiet_by,
+                w.lease_until, w.overdue, w.quiet_at, w.quiet_by,
                 coalesce((select jsonb_agg(p.place || jsonb_build_object('running',
                                      (select count(*) from running_jobs r
                                       where r.worker_id = w.id and r.queue = p.place ->> 'queue'))

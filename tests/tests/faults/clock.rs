@@ -6,9 +6,10 @@ use anyhow::{Context as _, ensure};
 use chrono::{TimeDelta, Utc};
 use waybill_tests::{Plan, System, until};
 
-use crate::{books::recovered, load::Load};
+use crate::{books::recovered, load::Load, missing::skipped};
 
-const LIBRARIES: [&str; 2] = [
+/// Where libfaketime may be.
+pub const LIBRARIES: [&str; 2] = [
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
 ];
@@ -17,8 +18,7 @@ const LIBRARIES: [&str; 2] = [
 #[ignore = "cargo xtask test faults"]
 async fn the_clocks_of_workers_jump() -> anyhow::Result<()> {
     let Some(library) = LIBRARIES.into_iter().find(|path| Path::new(path).exists()) else {
-        println!("skipped: clocks that jump: libfaketime is not installed");
-        return Ok(());
+        return skipped("clocks that jump", "libfaketime is not installed");
     };
     let mut system = System::start(Plan::default().workers(1)).await?;
     let clock = system.folder().join("clock");

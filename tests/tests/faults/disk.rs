@@ -11,14 +11,14 @@ use anyhow::{Context as _, ensure};
 use reqwest::{Method, StatusCode, multipart};
 use waybill_tests::{Plan, System, client, until};
 
-use crate::{books::recovered, load::Load};
+use crate::{books::recovered, load::Load, missing::skipped};
 
 /// A file system of a few hundred kilobytes at a folder; gone when this is dropped.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// `None` for whoever may not mount.
-    fn mount(folder: &Path) -> anyhow::Result<Option<Self>> {
+    pub fn mount(folder: &Path) -> anyhow::Result<Option<Self>> {
         std::fs::create_dir_all(folder)?;
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=256k", "waybill-test"])
@@ -40,8 +40,35 @@ impl SmallDisk {
     /// Gives it room for a test's mails.
     fn grow(&self) -> anyhow::Result<()> {
         std::fs::remove_file(self.0.join("filler"))?;
-        let grown = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&self.0).output()?;
-        ensure!(grown.status.success(), "{}", String::from_utf8_lossy(&grown.stderr));
+        self.resize("64m")
+    }
+
+    /// As much room as anything may need.
+    pub fn open(&self) -> anyhow::Result<()> {
+        self.resize("1g")
+    }
+
+    /// No more room than what is on it takes.
+    pub fn shut(&self) -> anyhow::Result<()> {
+        // Who writes meanwhile makes the size too small to be taken, so it is asked for again.
+        let mut last = Ok(());
+        for _ in 0..10 {
+            let used = Command::new("df").args(["--block-size=1", "--output=used"]).arg(&self.0).output()?;
+            let used = String::from_utf8(used.stdout)?;
+            let used: u64 = used.lines().last().context("no size")?.trim().parse()?;
+            // 0 would be no limit.
+            last = self.resize(&used.max(4_096).to_string());
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
+    }
+
+    fn resize(&self, size: &str) -> anyhow::Result<()> {
+        let resized =
+            Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(&self.0).output()?;
+        ensure!(resized.status.success(), "{}", String::from_utf8_lossy(&resized.stderr));
         Ok(())
     }
 }
@@ -68,8 +95,7 @@ async fn the_disk_of_mails_and_files_is_full() -> anyhow::Result<()> {
     let system = System::start(Plan::default().workers(2)).await?;
     let (mails, files) = (system.folder().join("mail"), system.folder().join("files"));
     let (Some(mails), Some(files)) = (SmallDisk::mount(&mails)?, SmallDisk::mount(&files)?) else {
-        println!("skipped: a full disk: mounting one needs the rights to");
-        return Ok(());
+        return skipped("a full disk", "mounting one needs the rights to");
     };
     let mut load = Load::start(&system, 4).await?;
     load.confirmed(5).await?;

@@ -17,7 +17,10 @@ use waybill_tests::{Plan, System, process::Process, scratch::Node};
 
 use crate::{
     books,
+    disk::SmallDisk,
+    fake_clock::FakeClock,
     load::{Load, place, wait_for},
+    missing::skipped,
     processes::below,
     services::cut_connections,
 };
@@ -38,10 +41,12 @@ enum Fault {
     CrashBroker,
     BrokerAway,
     BlockBroker,
+    DiskFull,
+    ClocksJump,
 }
 
 impl Fault {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::KillWorker,
         Self::KillWorkers,
         Self::KillScheduler,
@@ -53,10 +58,15 @@ impl Fault {
         Self::CrashBroker,
         Self::BrokerAway,
         Self::BlockBroker,
+        Self::DiskFull,
+        Self::ClocksJump,
     ];
 }
 
 struct Soak {
+    // Before the system, whose folder it is in: unmounted before that is removed.
+    disk: Option<SmallDisk>,
+    clock: Option<FakeClock>,
     system: System,
     postgres: Node,
     broker: Node,
@@ -76,28 +86,52 @@ impl Soak {
         let plan = Plan {
             broker: Some(broker.url.clone()),
             database: Some(postgres.url.clone()),
-            ..plan.workers(3)
+            ..plan.workers(1)
         };
-        let system = System::start(plan).await?;
+        let mut system = System::start(plan).await?;
+        let folder = system.folder();
+        let disk = SmallDisk::mount(&folder.join("mail"))?;
+        match &disk {
+            Some(disk) => disk.open()?,
+            None => skipped("a full disk", "mounting one needs the rights to")?,
+        }
+        let clock = FakeClock::new(&folder)?;
+        if clock.is_none() {
+            skipped("clocks that jump", "libfaketime is not installed")?;
+        }
+        for _ in 0..2 {
+            add_worker(&mut system, clock.as_ref()).await?;
+        }
         let load = Load::start(&system, 6).await?;
-        Ok(Self { system, postgres, broker, load })
+        Ok(Self { disk, clock, system, postgres, broker, load })
+    }
+
+    /// What this machine can do.
+    fn faults(&self) -> Vec<Fault> {
+        let can = |fault: &Fault| match fault {
+            Fault::DiskFull => self.disk.is_some(),
+            Fault::ClocksJump => self.clock.is_some(),
+            _ => true,
+        };
+        Fault::ALL.into_iter().filter(can).collect()
     }
 
     /// A fault, and what heals it. The first worker is spared: its memory is watched.
     async fn strike(&mut self, fault: Fault) -> anyhow::Result<()> {
-        let Self { system, postgres, broker, load } = self;
+        let Self { disk, clock, system, postgres, broker, load } = self;
+        let clock = clock.as_ref();
         let victim = 1 + below(system.workers.len() - 1);
         match fault {
             Fault::KillWorker => {
                 system.workers.remove(victim).kill().await?;
-                system.add_worker(&[]).await?;
+                add_worker(system, clock).await?;
             }
             Fault::KillWorkers => {
                 while system.workers.len() > 1 {
                     system.workers.remove(1).kill().await?;
                 }
-                system.add_worker(&[]).await?;
-                system.add_worker(&[]).await?;
+                add_worker(system, clock).await?;
+                add_worker(system, clock).await?;
             }
             Fault::KillScheduler => {
                 system.scheduler.kill().await?;
@@ -139,6 +173,21 @@ impl Soak {
                 broker.control("unblock").await?;
                 on?;
             }
+            Fault::DiskFull => {
+                let disk = disk.as_ref().context("no disk")?;
+                disk.shut()?;
+                // Orders do not wait for their mails.
+                let on = load.confirmed(10).await;
+                disk.open()?;
+                on?;
+            }
+            Fault::ClocksJump => {
+                let clock = clock.context("no clock")?;
+                for to in ["+50h", "-3h", "+0"] {
+                    clock.jump(to)?;
+                    load.confirmed(5).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -157,6 +206,13 @@ impl Soak {
     }
 }
 
+/// One more worker, by a clock that can jump if there is one.
+async fn add_worker(system: &mut System, clock: Option<&FakeClock>) -> anyhow::Result<()> {
+    let settings = clock.map(FakeClock::settings).unwrap_or_default();
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    system.add_worker(&settings).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "cargo xtask soak"]
 async fn soak() -> anyhow::Result<()> {
@@ -172,7 +228,7 @@ async fn soak() -> anyhow::Result<()> {
     let mut faults: Vec<Fault> = Vec::new();
     while Instant::now() < end {
         if faults.is_empty() {
-            faults.extend(Fault::ALL);
+            faults = soak.faults();
         }
         let fault = faults.swap_remove(below(faults.len()));
         soak.load.confirmed(5 + below(15)).await.with_context(|| soak.system.logs())?;
@@ -194,7 +250,8 @@ async fn soak() -> anyhow::Result<()> {
             println!("minute {}: every invariant holds", begun.elapsed().as_secs() / 60);
         }
     }
-    let Soak { system, load, .. } = soak;
+    // The disk stays mounted until the mails on it are counted.
+    let Soak { system, load, disk: _disk, .. } = soak;
     let mut orders = load.finish().await.with_context(|| system.logs())?;
     for number in 1..=number {
         // The same key: the order that was placed after that fault.

@@ -8,6 +8,8 @@ mod replay_events;
 mod republish_events;
 mod stores;
 mod watch_checkouts;
+#[cfg(test)]
+mod week;
 
 use std::sync::Arc;
 use std::time::Duration;

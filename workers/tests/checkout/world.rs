@@ -230,6 +230,7 @@ impl World {
             scheduled: None,
             logs: waybill_jobs::logs::Logs::default(),
             pool: self.pool().clone(),
+            clock: waybill_jobs::Clock::system(),
             cancelled: CancellationToken::new(),
         }
     }

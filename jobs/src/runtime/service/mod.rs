@@ -13,6 +13,8 @@ use apalis_core::error::BoxDynError;
 use waybill_schema::Pool;
 
 pub use deadline::DeadlineLayer;
+#[cfg(feature = "testing")]
+pub(super) use deadline::{Signals, bounded};
 pub use observe::ObserveLayer;
 pub use run::RunJob;
 pub use settle::{Ended, SettleLayer};

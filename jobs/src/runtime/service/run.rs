@@ -43,7 +43,7 @@ impl Service<Task<Fetched>> for RunJob {
             else {
                 return Ok(Ok(not_ours(&job)));
             };
-            let context = JobContext::new(&job, &shared.pool, cancel);
+            let context = JobContext::new(&job, &shared.pool, shared.registry.clock(), cancel);
             Ok(entry.run(job.payload, context).await)
         })
     }
