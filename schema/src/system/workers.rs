@@ -219,7 +219,7 @@ pub async fn knows_queue(conn: &mut Conn, queue: &str) -> QueryResult<bool> {
 }
 
 /// Whether a live worker serves the queue that is not about to stop.
-pub async fn serves(conn: &mut Conn, queue: &str) -> QueryResult<bool> {
+pub async fn is_served(conn: &mut Conn, queue: &str) -> QueryResult<bool> {
     let row: Known = sql(concat!(
         "select exists (select from workers where ",
         serving!(),

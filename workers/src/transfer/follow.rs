@@ -72,7 +72,7 @@ fn workflow(import_id: Uuid, parts: i32) -> Workflow {
 /// Whether anybody runs parts. A deployment whose workers' queues are listed one by one may have forgotten theirs: then a
 /// file is read by its own job, however large, instead of waiting for nobody.
 pub(super) async fn is_served(context: &JobContext) -> Result<bool, Failure> {
-    Ok(workers::serves(&mut *context.pool.get().await?, ImportPart::QUEUE).await?)
+    Ok(workers::is_served(&mut *context.pool.get().await?, ImportPart::QUEUE).await?)
 }
 
 fn wait() -> Outcome {
