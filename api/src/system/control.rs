@@ -121,7 +121,7 @@ impl Control {
             return Err(ApiError::field("queue", "invalid", detail));
         }
         if let Some(id) = body.0.worker_id {
-            match workers::serves(&mut *state.conn().await?, id, &queue.0).await? {
+            match workers::runs_queue(&mut *state.conn().await?, id, &queue.0).await? {
                 Some(true) => {}
                 Some(false) => {
                     let detail = format!("runs no jobs of {}", queue.0);

@@ -125,7 +125,7 @@ pub async fn set_quiet(
 }
 
 /// Whether a worker is there, and among its queues this one; `None` if it is not there.
-pub async fn serves(conn: &mut Conn, worker_id: Uuid, queue: &str) -> QueryResult<Option<bool>> {
+pub async fn runs_queue(conn: &mut Conn, worker_id: Uuid, queue: &str) -> QueryResult<Option<bool>> {
     let row: Option<Known> = sql("select $2 = any (queues) as known from workers where id = $1")
         .bind::<SqlUuid, _>(worker_id)
         .bind::<Text, _>(queue)
