@@ -92,7 +92,6 @@ async fn read(pool: &Pool, stuck_after: Duration, board: &mut Board) -> Result<(
     for table in partitions::health(&mut conn).await? {
         let name = [("table", table.parent.as_str())];
         board.set("waybill_partition_days_ahead", &name, f64::from(table.days_ahead));
-        board.set("waybill_partition_default_filled", &name, f64::from(u8::from(table.strays)));
     }
     let open = flows::open(&mut conn).await?;
     for kind in ["batch", "workflow"] {

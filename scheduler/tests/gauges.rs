@@ -34,12 +34,12 @@ async fn what_is_gone_goes_to_zero() {
          insert into dependencies (name, down_since, down_until) values ('harbour', now(), now())",
     )
     .await;
+    waybill_jobs::testing::serve(db.pool(), &["mail"]).await;
     publish(&db, &mut board).await;
     let queued = r#"waybill_queue_jobs{queue="events.harbour",state="queued"}"#;
     let oldest = r#"waybill_queue_oldest_seconds{queue="events.harbour"}"#;
     let outage = r#"waybill_outage{dependency="harbour"}"#;
     let workers = |queue: &str| value(&format!(r#"waybill_queue_workers{{queue="{queue}"}}"#));
-    waybill_jobs::testing::serve(db.pool(), &["mail"]).await;
     assert_eq!((value(queued), value(outage)), (Some(3.0), Some(1.0)));
     assert!(value(oldest).unwrap() >= 3_600.0);
     assert_eq!(

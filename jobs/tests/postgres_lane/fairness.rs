@@ -22,7 +22,6 @@ impl Job for Free {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "claims from a limited queue still wait for its row, and one connection claims for all queues"]
 async fn a_limited_queue_whose_row_is_held_keeps_no_other_queue_waiting() {
     let db = TestDatabase::create().await;
     let limits = Limits { max_running: Some(1), ..Limits::default() };

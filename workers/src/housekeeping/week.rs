@@ -83,8 +83,8 @@ struct Week {
 impl Week {
     async fn begin() -> Self {
         let database = TestDatabase::new().await;
-        database
-            .execute(
+        waybill_jobs::testing::TestDatabase::execute(
+            &database,
                 "create table week_clock (shift interval not null);
                  insert into week_clock values ('0');
                  create function public.now() returns timestamptz language sql stable as
@@ -192,7 +192,8 @@ async fn after_a_week_live_tables_are_no_larger_than_whoever_looked_on_has_made_
     let mut pages = Vec::new();
     for day in 1..=DAYS {
         if day == 2 {
-            let look = LIVE[..4].map(|table| format!("select count(*) from {table};")).concat();
+            let look =
+                LIVE[..4].iter().map(|table| format!("select count(*) from {table};")).collect::<String>();
             looks.batch_execute(&format!("begin isolation level repeatable read; {look}")).await.unwrap();
         }
         week.day(day).await;

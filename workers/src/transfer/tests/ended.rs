@@ -38,7 +38,11 @@ async fn an_import_whose_job_is_ended_ends_with_its_parts_and_says_why() {
         let import = half_way(&setup, &registry).await;
         let mut conn = setup.db.conn().await;
         if deleted {
-            setup.db.execute(&format!("delete from jobs where id = '{}'", import.job_id)).await;
+            waybill_jobs::testing::TestDatabase::execute(
+                &setup.db,
+                &format!("delete from jobs where id = '{}'", import.job_id),
+            )
+            .await;
         } else {
             assert_eq!(rework::discard(&mut conn, &[import.job_id], "somebody").await.unwrap().len(), 1);
         }
@@ -90,7 +94,7 @@ async fn discarding_a_dead_import_ends_what_waits_for_its_dead_part() {
     testing::run_one(pool, &registry, import.job_id).await;
     testing::drain(pool, &registry, queues::IMPORTS).await;
     flows::sweep(&mut *setup.db.conn().await).await.unwrap();
-    setup.db.execute("update import_parts set prefix = 'elsewhere/' || prefix where part = 1; update jobs set max_attempts = 1 where kind = 'import.part'").await;
+    waybill_jobs::testing::TestDatabase::execute(&setup.db, "update import_parts set prefix = 'elsewhere/' || prefix where part = 1; update jobs set max_attempts = 1 where kind = 'import.part'").await;
     testing::drain_all(pool, &registry).await;
     testing::advance_to(pool, chrono::Utc::now() + chrono::Duration::minutes(1)).await;
     testing::drain_all(pool, &registry).await;
