@@ -118,6 +118,7 @@ pub fn build(state: AppState) -> impl Endpoint<Output = Response> + 'static {
     let methods = methods(&service_meta());
     let https = api.public_url.scheme() == "https";
     let origins = api.allowed_origins.clone();
+    let own = cors::SameOrigin::new(&api.public_url);
     let limits = Limits::new(&state.config);
 
     let v1 = service.with(Backpressure::new(state.load.clone())).with(limits).data(state.clone());
@@ -127,6 +128,7 @@ pub fn build(state: AppState) -> impl Endpoint<Output = Response> + 'static {
         .nest_no_strip("/v1", v1)
         .with(Boundary { methods: Arc::new(methods) })
         .with_if(!origins.is_empty(), cors::layer(&origins))
+        .with_if(!origins.is_empty(), own)
         .with(Edge { https })
 }
 
