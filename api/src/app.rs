@@ -10,7 +10,7 @@ use poem::{
 use poem_openapi::{ContactObject, OpenApi, OpenApiService, Tags};
 
 use crate::{
-    admin, carts, catalogue, checkout, events, gateways, identity, imports, jobs,
+    admin, carts, catalogue, checkout, console, events, gateways, identity, imports, jobs,
     middleware::{backpressure::Backpressure, boundary::Boundary, cors, edge::Edge, limits::Limits},
     orders, schedules, search,
     state::AppState,
@@ -122,7 +122,7 @@ pub fn build(state: AppState) -> impl Endpoint<Output = Response> + 'static {
     let limits = Limits::new(&state.config);
 
     let v1 = service.with(Backpressure::new(state.load.clone())).with(limits).data(state.clone());
-    waybill_platform::ops::routes(state.readiness.clone())
+    console::mount(waybill_platform::ops::routes(state.readiness.clone()))
         .at("/openapi.json", poem::get(text(document, "application/json", None)))
         .at("/docs", poem::get(text(docs, "text/html; charset=utf-8", Some(DOCS_POLICY))))
         .nest_no_strip("/v1", v1)
