@@ -3,6 +3,7 @@
 
 mod api;
 mod cli;
+mod console;
 mod consumers;
 mod dependencies;
 mod engine;
