@@ -10,7 +10,7 @@ use poem::{
 use poem_openapi::{ContactObject, OpenApi, OpenApiService, Tags};
 
 use crate::{
-    admin, carts, catalogue, checkout, events, flows, gateways, identity, imports, jobs,
+    admin, carts, catalogue, checkout, console, events, flows, gateways, identity, imports, jobs,
     middleware::{backpressure::Backpressure, boundary::Boundary, cors, edge::Edge, limits::Limits},
     orders, schedules, search,
     state::AppState,
@@ -122,15 +122,17 @@ pub fn build(state: AppState) -> impl Endpoint<Output = Response> + 'static {
     let methods = methods(&service_meta());
     let https = api.public_url.scheme() == "https";
     let origins = api.allowed_origins.clone();
+    let own = cors::SameOrigin::new(&api.public_url);
     let limits = Limits::new(&state.config);
 
     let v1 = service.with(Backpressure::new(state.load.clone())).with(limits).data(state.clone());
-    waybill_platform::ops::routes(state.readiness.clone())
+    console::mount(waybill_platform::ops::routes(state.readiness.clone()))
         .at("/openapi.json", poem::get(text(document, "application/json", None)))
         .at("/docs", poem::get(text(docs, "text/html; charset=utf-8", Some(DOCS_POLICY))))
         .nest_no_strip("/v1", v1)
         .with(Boundary { methods: Arc::new(methods) })
         .with_if(!origins.is_empty(), cors::layer(&origins))
+        .with_if(!origins.is_empty(), own)
         .with(Edge { https })
 }
 

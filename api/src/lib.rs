@@ -7,6 +7,7 @@ pub mod auth;
 pub mod carts;
 pub mod catalogue;
 pub mod checkout;
+pub mod console;
 pub mod error;
 pub mod events;
 pub mod flows;

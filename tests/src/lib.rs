@@ -4,6 +4,7 @@
 
 pub mod books;
 pub mod broker;
+pub mod browser;
 pub mod client;
 pub mod process;
 pub mod receiver;

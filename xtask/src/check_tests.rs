@@ -7,6 +7,7 @@
 //! | `WAYBILL_TEST_DATABASE_URL` | a Postgres account that may create databases; each test creates its own |
 //! | `WAYBILL_TEST_AMQP_URL` | the broker; absent when there is none |
 //! | `WAYBILL_TEST_BIN_DIR` | the folder of the binaries just built |
+//! | `WAYBILL_TEST_CHROMEDRIVER`, `WAYBILL_TEST_CHROMIUM` | a browser and what drives it; absent when there is none |
 //! | `WAYBILL_TEST_PG_CTL`, `WAYBILL_TEST_MQ_CTL` | see [`crate::provide`]; absent when not ours to stop |
 //! | `WAYBILL_TEST_SCRATCH` | starts a service of a test's own, see [`crate::provide`] |
 
@@ -18,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cargo::{self, Metadata};
 use crate::faults;
+use crate::provide::browser::{self, Browser};
 use crate::provide::commands::Services;
 use crate::provide::{Lifetime, Options, scratch};
 use crate::workspace::Workspace;
@@ -106,12 +108,14 @@ async fn run_with(selection: Selection) -> Result<ExitCode> {
         .args(&all_features(&workspace)?)
         .args(["--profile", selection.profile()])
         .kill_on_drop(true);
-    let (services, built) = tokio::join!(Services::provide(&options), build.status());
+    let (services, browser, built) =
+        tokio::join!(Services::provide(&options), for_tests(&workspace, &selection), build.status());
     let services = services?;
     services.print();
+    let provided = Given { services: &services, browser: browser.as_ref() };
 
     let outcome = tokio::select! {
-        outcome = chosen(&workspace, &services, &selection, &features, built) => outcome,
+        outcome = chosen(&workspace, &provided, &selection, &features, built) => outcome,
         _ = interrupt.recv() => Ok(ExitCode::from(130)),
         _ = terminate.recv() => Ok(ExitCode::from(143)),
     };
@@ -120,9 +124,30 @@ async fn run_with(selection: Selection) -> Result<ExitCode> {
     outcome
 }
 
+/// What the tests find.
+struct Given<'a> {
+    services: &'a Services,
+    browser: Option<&'a Browser>,
+}
+
+/// The fault suite looks at no page.
+async fn for_tests(workspace: &Workspace, selection: &Selection) -> Option<Browser> {
+    let Selection::Runner(_) = selection else { return None };
+    match Browser::provide(workspace).await {
+        Ok(browser) => {
+            println!("{}", browser.line());
+            Some(browser)
+        }
+        Err(reason) => {
+            println!("{}", browser::none_line(&reason));
+            None
+        }
+    }
+}
+
 async fn chosen(
     workspace: &Workspace,
-    services: &Services,
+    given: &Given<'_>,
     selection: &Selection,
     features: &[String],
     built: std::io::Result<ExitStatus>,
@@ -130,7 +155,7 @@ async fn chosen(
     match selection {
         Selection::Runner(runner) => {
             let folder = selection.folder();
-            tests(workspace, services, runner, features, folder, built).await
+            tests(workspace, given, runner, features, folder, built).await
         }
         Selection::Program { target, arguments, variables } => {
             let built = built.context("starting cargo build")?;
@@ -138,7 +163,7 @@ async fn chosen(
                 return Ok(code(built));
             }
             let folder = selection.folder();
-            let mut runner = with_services(cargo::command(workspace), workspace, services, folder)?;
+            let mut runner = with_services(cargo::command(workspace), workspace, given, folder)?;
             // The features of the build above, or everything would be built anew with fewer.
             runner.args(["test", "--quiet", "--workspace"]).args(features);
             runner.args(*target).args(arguments);
@@ -150,7 +175,7 @@ async fn chosen(
 
 async fn tests(
     workspace: &Workspace,
-    services: &Services,
+    given: &Given<'_>,
     extra: &[String],
     features: &[String],
     folder: &str,
@@ -160,7 +185,7 @@ async fn tests(
     if !built.success() {
         return Ok(code(built));
     }
-    let mut runner = with_services(cargo::command(workspace), workspace, services, folder)?;
+    let mut runner = with_services(cargo::command(workspace), workspace, given, folder)?;
     if has_nextest(workspace).await {
         runner.args(["nextest", "run"]);
     } else {
@@ -177,7 +202,7 @@ async fn tests(
     if !status.success() || !extra.is_empty() {
         return Ok(code(status));
     }
-    let mut docs = with_services(cargo::command(workspace), workspace, services, folder)?;
+    let mut docs = with_services(cargo::command(workspace), workspace, given, folder)?;
     docs.args(["test", "--doc", "--workspace"]).args(features);
     Ok(code(docs.status().await.context("starting the doc tests")?))
 }
@@ -185,9 +210,10 @@ async fn tests(
 fn with_services(
     mut command: Command,
     workspace: &Workspace,
-    services: &Services,
+    given: &Given<'_>,
     folder: &str,
 ) -> Result<Command> {
+    let Given { services, browser } = given;
     // Binaries that a test starts would take them for settings.
     command.env_remove("DATABASE_URL").env_remove("AMQP_URL");
     command.env("WAYBILL_TEST_DATABASE_URL", &services.postgres.url);
@@ -202,6 +228,13 @@ fn with_services(
     for (name, value) in optional {
         match value {
             Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let browser = browser.map(|browser| (&browser.driver, &browser.program)).unzip();
+    for (name, path) in [("WAYBILL_TEST_CHROMEDRIVER", browser.0), ("WAYBILL_TEST_CHROMIUM", browser.1)] {
+        match path {
+            Some(path) => command.env(name, path),
             None => command.env_remove(name),
         };
     }

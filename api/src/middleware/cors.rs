@@ -1,6 +1,11 @@
 //! Which pages in browsers may call.
 
-use poem::{http::Method, middleware::Cors};
+use poem::{
+    Endpoint, Middleware, Request, Result,
+    http::{Method, header, uri::Authority},
+    middleware::Cors,
+};
+use url::Url;
 
 /// For the origins configured; `*` for any. Credentials travel in headers that scripts set, never in cookies, so none are
 /// allowed to be sent along.
@@ -28,4 +33,82 @@ pub fn layer(origins: &[String]) -> Cors {
         }
     }
     cors
+}
+
+/// Lets pages of our own address through: browsers name an origin with every write, and the layer would refuse one that is
+/// not on the list, though nothing crosses from one origin to another. Goes around [`layer`].
+#[derive(Clone)]
+pub struct SameOrigin {
+    public: String,
+}
+
+impl SameOrigin {
+    /// For an API that is known as `public_url`, and as whatever `Host` a request names.
+    pub fn new(public_url: &Url) -> Self {
+        Self { public: public_url.origin().ascii_serialization() }
+    }
+
+    fn is_own(&self, request: &Request) -> bool {
+        let Some(origin) = request.header(header::ORIGIN) else { return false };
+        if origin == self.public {
+            return true;
+        }
+        let host = request.header(header::HOST).or_else(|| request.uri().authority().map(Authority::as_str));
+        let named = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        named.is_some() && named == host
+    }
+}
+
+impl<E: Endpoint> Middleware<E> for SameOrigin {
+    type Output = SameOriginEndpoint<E>;
+
+    fn transform(&self, inner: E) -> Self::Output {
+        SameOriginEndpoint { inner, own: self.clone() }
+    }
+}
+
+/// See [`SameOrigin`].
+pub struct SameOriginEndpoint<E> {
+    inner: E,
+    own: SameOrigin,
+}
+
+impl<E: Endpoint> Endpoint for SameOriginEndpoint<E> {
+    type Output = E::Output;
+
+    async fn call(&self, mut request: Request) -> Result<E::Output> {
+        if self.own.is_own(&request) {
+            request.headers_mut().remove(header::ORIGIN);
+        }
+        self.inner.call(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use poem::{EndpointExt, Response, endpoint::make_sync, http::StatusCode};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn pages_of_our_own_may_write_and_strangers_may_not() {
+        let app = make_sync(|_| Response::default())
+            .with(layer(&["https://shop.example".to_owned()]))
+            .with(SameOrigin::new(&Url::parse("https://api.example/").unwrap()));
+        for (origin, host, allowed) in [
+            ("https://shop.example", "api.example", true),
+            ("https://api.example", "10.0.0.7:8080", true),
+            ("http://10.0.0.7:8080", "10.0.0.7:8080", true),
+            ("https://evil.example", "api.example", false),
+            ("https://api.example.evil.example", "api.example", false),
+            ("null", "api.example", false),
+        ] {
+            let request =
+                Request::builder().method(Method::POST).header("origin", origin).header("host", host);
+            let status = app.get_response(request.finish()).await.status();
+            assert_eq!(status != StatusCode::FORBIDDEN, allowed, "{origin} at {host}");
+        }
+    }
 }

@@ -141,6 +141,8 @@ impl AdminOrders {
         state: Data<&AppState>,
         /// Only those in this status.
         status: Query<Option<OrderStatus>>,
+        /// Only the one of this number.
+        number: Query<Option<i64>>,
         /// Only those with this reference of the buyer's.
         reference: Query<Option<String>>,
         /// Only this customer's.
@@ -154,6 +156,7 @@ impl AdminOrders {
             customer_id: customer_id.0,
             status: status.0.map(Into::into),
             reference: reference.0,
+            number: number.0,
             ..Filter::default()
         };
         page(&state, filter, cursor.0.as_deref(), limit.0).await

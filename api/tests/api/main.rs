@@ -5,6 +5,7 @@ mod backpressure;
 mod carts;
 mod catalogue;
 mod checkout;
+mod console;
 mod errors;
 mod flows;
 mod gateways;

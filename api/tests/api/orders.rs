@@ -93,6 +93,15 @@ async fn lists_hold_each_order_once() {
     assert_eq!(count("reference=R1").await, 2);
     assert_eq!(count(&format!("customer_id={jane_id}&reference=R0")).await, 3);
     assert_eq!(count("status=confirmed").await, 1);
+    let path = format!("/v1/orders/{}", placed[2]);
+    let number = app.get(&path).token(&jane).send().await.expect(200)["number"].as_i64().unwrap();
+    let found = app.get(&format!("/v1/admin/orders?number={number}")).token(&admin).send().await.expect(200);
+    assert_eq!(
+        (found["data"].as_array().unwrap().len(), text(&found["data"][0], "id")),
+        (1, placed[2].as_str())
+    );
+    assert_eq!(count(&format!("number={number}&status=pending")).await, 0);
+    assert_eq!(count("number=-1").await, 0);
     app.get("/v1/orders?status=lost").token(&jane).send().await.problem(422, "validation");
     app.get("/v1/orders").send().await.problem(401, "unauthenticated");
     app.get("/v1/admin/orders").token(&jane).send().await.problem(403, "forbidden");

@@ -140,6 +140,8 @@ pub struct Filter {
     pub status: Option<OrderStatus>,
     /// Only with this reference of the buyer's.
     pub reference: Option<String>,
+    /// Only the one of this number.
+    pub number: Option<i64>,
     /// Only older than this order: the cursor.
     pub before: Option<Uuid>,
 }
@@ -202,6 +204,20 @@ pub async fn list(conn: &mut Conn, filter: &Filter, limit: i64) -> QueryResult<V
     // A statement per leading filter: one for all would get a plan that serves none, once it is prepared.
     let before = filter.before.unwrap_or(Uuid::max());
     let status = filter.status.map(OrderStatus::as_str);
+    if let Some(number) = filter.number {
+        return sql(select_orders!(
+            "where o.number = $1 and o.id < $2 and ($3::text is null or o.status = $3)
+               and ($4::uuid is null or o.customer_id = $4) and ($5::text is null or o.reference = $5) limit $6"
+        ))
+        .bind::<BigInt, _>(number)
+        .bind::<SqlUuid, _>(before)
+        .bind::<Nullable<Text>, _>(status)
+        .bind::<Nullable<SqlUuid>, _>(filter.customer_id)
+        .bind::<Nullable<Text>, _>(filter.reference.as_deref())
+        .bind::<BigInt, _>(limit)
+        .load(conn)
+        .await;
+    }
     match (filter.customer_id, filter.reference.as_deref()) {
         (Some(customer_id), reference) => {
             sql(select_orders!(

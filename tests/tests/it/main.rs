@@ -4,6 +4,7 @@
 mod api;
 mod catalogue;
 mod cli;
+mod console;
 mod consumers;
 mod dependencies;
 mod engine;

@@ -71,6 +71,7 @@ fn percentile(times: &[f64], percent: usize) -> Option<f64> {
 pub fn addresses(workspace: &Workspace, system: &System) {
     println!("\nAPI       {}", system.api_url);
     println!("docs      {}/docs", system.api_url);
+    println!("console   {}/console", system.api_url);
     println!("admin     {ADMIN_EMAIL}, password {ADMIN_PASSWORD}");
     println!("gateway   {}", system.gateway_url);
     println!("database  {}", system.database_url);

@@ -22,6 +22,7 @@
 
 mod account;
 mod apt;
+pub mod browser;
 pub mod commands;
 mod docker;
 mod external;
