@@ -33,7 +33,9 @@ async fn batch(conn: &Conn, keys: &[&str]) -> Vec<Enqueued> {
 
 /// How many sessions wait for a transaction of another to end.
 async fn waiting(db: &TestDatabase) -> i64 {
-    db.count("select count(*) as n from pg_locks where not granted and locktype = 'transactionid'").await
+    let query = "select count(*) as n from pg_stat_activity
+                 where datname = current_database() and wait_event = 'transactionid'";
+    db.count(query).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
