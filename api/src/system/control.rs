@@ -195,7 +195,7 @@ async fn change_queue(
                 }
                 Change::Limits(limits) => {
                     controls::set_limits(conn, queue, limits, &actor).await?;
-                    (true, "queue.limits", json!({ "limits": format!("{limits:?}") }))
+                    (true, "queue.limits", recorded(limits))
                 }
                 Change::Concurrency(ConcurrencyBody { places, worker_id }) => {
                     // It may have gone since it was looked for.
@@ -233,6 +233,19 @@ async fn change_kind(state: &AppState, by: &Caller, kind: &str, change: Change) 
         })
         .await?;
     Ok(Json(routes::kind_of(&mut conn, kind).await?))
+}
+
+/// As the record of actions has it; what does not limit is left out.
+fn recorded(limits: &Limits) -> Value {
+    let rate = |rate: controls::Rate| json!({ "jobs": rate.jobs, "period_seconds": rate.period.as_secs_f64(), "burst": rate.burst });
+    let said = [
+        ("max_running", limits.max_running.map(Value::from)),
+        ("max_per_key", limits.max_per_key.map(Value::from)),
+        ("rate", limits.rate.map(rate)),
+        ("key_rate", limits.key_rate.map(rate)),
+    ];
+    let said = said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    json!({ "limits": Value::Object(said.collect()) })
 }
 
 fn limits(body: &LimitsDto) -> ApiResult<Limits> {

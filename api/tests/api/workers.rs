@@ -18,9 +18,9 @@ async fn app() -> (App, String) {
                values ('{WORKER}', 'waybill-worker', 'h', 7, '1', '{{mail,events.webhooks}}', 1, now() + interval '1 hour',
                        '[{{"queue": "mail", "configured": 32, "now": 8}}]'),
                       ('{OTHER}', 'waybill-worker', 'h', 8, '1', '{{checkout}}', 2, now() + interval '1 hour', default);
-               insert into jobs (id, kind, queue, max_attempts, payload, state, worker_id, claimed_at, attempt)
-               select gen_random_uuid(), 'mail.send', 'mail', 3, '{{}}', 'running', '{WORKER}', now(), 1
-               from generate_series(1, 3)"#
+               insert into jobs (id, kind, queue, max_attempts, payload)
+               select gen_random_uuid(), 'mail.send', 'mail', 3, '{{}}' from generate_series(1, 3);
+               update jobs set state = 'running', worker_id = '{WORKER}', claimed_at = now(), attempt = 1"#
         ))
         .await;
     (app, admin)
