@@ -120,7 +120,7 @@ async fn fire(conn: &mut Conn, schedule: &ScheduleRow, plan: &Plan) -> Result<us
         }
         // Of several times only one could run: the newest, since it sees what the others would have seen.
         let is_newest = place + 1 == plan.times.len();
-        if schedule.overlap == Overlap::Skip && !(is_newest && !lives(conn, schedule.last_job_id).await?) {
+        if schedule.overlap == Overlap::Skip && (!is_newest || lives(conn, schedule.last_job_id).await?) {
             skipped += 1;
             continue;
         }

@@ -26,7 +26,9 @@ pub async fn run(shell: &Shell, command: Option<Queues>) -> anyhow::Result<bool>
             shell.show(&answer, || {
                 table::print(&FIELDS, &table::rows(&with_held(&answer["queues"]), &FIELDS));
                 crate::out!();
-                unserved(&answer["queues"]).iter().for_each(|line| crate::out!("{line}"));
+                for line in unserved(&answer["queues"]) {
+                    crate::out!("{line}");
+                }
                 crate::out!("outbox: {}", answer["outbox_pending"]);
                 crate::out!();
                 list(

@@ -182,7 +182,9 @@ impl Stage {
         let (outcome, queues) = touched::collect(transaction).await;
         let applied = outcome.map_err(|failure| Trouble { failure, disconnected: conn.is_broken() })?;
         if let Some(notifier) = &self.notifier {
-            queues.iter().for_each(|queue| notifier.hint(queue));
+            for queue in &queues {
+                notifier.hint(queue);
+            }
         }
         meter::handled(name, self.lane, "done", applied);
         meter::handled(name, self.lane, "duplicate", items.len() - applied);

@@ -40,7 +40,7 @@ pub(crate) async fn run(
     timeout: Duration,
 ) -> Result<Vec<EventEnvelope>, (EventEnvelope, Failure)> {
     let queue = queues::pipeline_queue(pipeline.name());
-    let jobs = claim(&mut *pool.get().await.unwrap(), &queue, worker, pipeline.max_batch()).await.unwrap();
+    let jobs = claim(&mut pool.get().await.unwrap(), &queue, worker, pipeline.max_batch()).await.unwrap();
     let items: Vec<Item> = jobs
         .into_iter()
         .map(|job| Item {

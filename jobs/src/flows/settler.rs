@@ -61,7 +61,9 @@ async fn run(pool: Pool, notifier: Notifier, mut ended: mpsc::Receiver<Uuid>) {
         let now = Instant::now();
         match looked {
             Ok(Looked { queues, taken: again, .. }) => {
-                queues.iter().for_each(|queue| notifier.hint(queue));
+                for queue in &queues {
+                    notifier.hint(queue);
+                }
                 taken = again
                     .into_iter()
                     .map(|flow| (flow, taken.get(&flow).copied().unwrap_or(now + TRIED_FOR)))

@@ -296,7 +296,7 @@ impl Fetcher {
         let asked = Instant::now();
         self.queues[index].places.ended.store(false, Ordering::Release);
         let after = self.queues[index].reached.filter(|_| asked < self.queues[index].front_at);
-        let over = self.session.take_over();
+        let over = self.session.take_ended();
         let rows = over.clone();
         let claimed = self
             .link
@@ -309,7 +309,7 @@ impl Fetcher {
         let Claims { jobs: claimed, again, reached } = match claimed {
             Ok(claims) => claims,
             Err(error) => {
-                self.session.give_back_over(over);
+                self.session.give_back_ended(over);
                 return Err(error);
             }
         };

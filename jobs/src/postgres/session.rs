@@ -215,17 +215,17 @@ impl Session {
     }
 
     /// Claims whose jobs have all ended. Whoever takes them removes their rows, or gives them back.
-    pub(crate) fn take_over(&self) -> Vec<i64> {
+    pub(crate) fn take_ended(&self) -> Vec<i64> {
         std::mem::take(&mut lock(&self.batches).over)
     }
 
-    /// Gives back what [`Session::take_over`] answered.
-    pub(crate) fn give_back_over(&self, batches: Vec<i64>) {
+    /// Gives back what [`Session::take_ended`] answered.
+    pub(crate) fn give_back_ended(&self, batches: Vec<i64>) {
         lock(&self.batches).over.extend(batches);
     }
 
     /// Claims of which jobs have not ended.
-    pub(crate) fn open_batches(&self) -> Vec<i64> {
+    pub(crate) fn open_claims(&self) -> Vec<i64> {
         lock(&self.batches).open.keys().copied().collect()
     }
 
@@ -382,14 +382,14 @@ pub(crate) mod tests {
         session.hold(&[claimed(a, 1, 7), claimed(b, 1, 7)]);
         session.release(a, 1);
         session.release(a, 1);
-        assert_eq!((session.take_over(), session.open_batches()), (vec![], vec![7]));
+        assert_eq!((session.take_ended(), session.open_claims()), (vec![], vec![7]));
         // The same job, claimed anew: its first claim was lost without our knowing.
         session.hold(&[claimed(b, 2, 8)]);
-        assert_eq!((session.take_over(), session.open_batches()), (vec![7], vec![8]));
+        assert_eq!((session.take_ended(), session.open_claims()), (vec![7], vec![8]));
         session.release(b, 1);
-        assert_eq!(session.open_batches(), vec![8], "that claim is not the present one");
+        assert_eq!(session.open_claims(), vec![8], "that claim is not the present one");
         session.release(b, 2);
-        session.give_back_over(vec![7]);
-        assert_eq!(session.take_over(), vec![8, 7]);
+        session.give_back_ended(vec![7]);
+        assert_eq!(session.take_ended(), vec![8, 7]);
     }
 }

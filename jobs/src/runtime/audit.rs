@@ -65,7 +65,7 @@ async fn look(
 ) -> QueryResult<HashMap<Uuid, i64>> {
     if looked.elapsed() > CLAIMS {
         *looked = Instant::now();
-        forget_claims(conn, session.id(), &session.open_batches()).await?;
+        forget_claims(conn, session.id(), &session.open_claims()).await?;
     }
     held(conn, session.id(), queues).await
 }

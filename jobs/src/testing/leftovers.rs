@@ -19,7 +19,7 @@ struct Left {
 
 /// Jobs that nobody has run, dead ones, events that nobody has handed on, and flows that are not over: (kind, state, number).
 pub async fn leftovers(pool: &Pool) -> Vec<(String, String, i64)> {
-    of(&mut *pool.get().await.unwrap()).await
+    of(&mut pool.get().await.unwrap()).await
 }
 
 async fn of(conn: &mut Conn) -> Vec<(String, String, i64)> {

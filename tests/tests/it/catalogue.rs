@@ -41,7 +41,7 @@ fn samples() -> anyhow::Result<BTreeMap<(&'static str, i16), Value>> {
         number,
         reference: reference.clone(),
         customer_id,
-        total: total.clone(),
+        total: *total,
         placed_at: at,
     };
     let confirmed = OrderConfirmed {
@@ -49,7 +49,7 @@ fn samples() -> anyhow::Result<BTreeMap<(&'static str, i16), Value>> {
         number,
         reference: reference.clone(),
         customer_id,
-        total: total.clone(),
+        total: *total,
         lines: vec![line],
         confirmed_at: at,
     };
