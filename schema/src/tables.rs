@@ -95,6 +95,7 @@ diesel::table! {
         reason -> Nullable<Text>,
         probe_id -> Nullable<Uuid>,
         updated_at -> Timestamptz,
+        answered_at -> Nullable<Timestamptz>,
     }
 }
 

@@ -27,6 +27,7 @@ mod probes;
 pub mod promote;
 pub mod session;
 pub(crate) mod touched;
+pub mod unknown;
 
 pub use claim::{Claimed, Claims, claim, claims};
 pub use complete::{Completion, Entry, PutBack, bury, complete, put_back};

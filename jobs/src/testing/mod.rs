@@ -8,6 +8,7 @@
 mod database;
 mod drain;
 mod enqueued;
+mod proxy;
 mod until;
 
 pub use database::TestDatabase;
@@ -15,4 +16,5 @@ pub use drain::{Ran, advance_to, drain, drain_all, register, run_inline, run_one
 pub use enqueued::{
     Put, assert_enqueued, assert_no_leftovers, enqueued, enqueued_as, leftovers, refute_enqueued,
 };
+pub use proxy::Proxy;
 pub use until::{until, until_some};

@@ -101,7 +101,7 @@ pub struct Held {
     /// The queue.
     #[diesel(sql_type = Text)]
     pub queue: String,
-    /// What holds them, as in `jobs.hold`: `partition`, `key`, `kind:...`, `needs:...`.
+    /// What holds them, as in `jobs.hold`: `partition`, `key`, `kind:...`, `needs:...`, `unknown:...`.
     #[diesel(sql_type = Text)]
     pub hold: String,
     /// Jobs.

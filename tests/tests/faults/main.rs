@@ -10,6 +10,7 @@ mod clock;
 mod deploys;
 mod disk;
 mod load;
+mod outages;
 mod processes;
 mod services;
 mod soak;

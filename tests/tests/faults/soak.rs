@@ -13,7 +13,8 @@ use diesel::{
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use waybill_tests::{Plan, System, process::Process, scratch::Node};
+use waybill_jobs::testing::Proxy;
+use waybill_tests::{Plan, System, broker::through, process::Process, scratch::Node};
 
 use crate::{
     books,
@@ -38,10 +39,11 @@ enum Fault {
     CrashBroker,
     BrokerAway,
     BlockBroker,
+    LosePackets,
 }
 
 impl Fault {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::KillWorker,
         Self::KillWorkers,
         Self::KillScheduler,
@@ -53,6 +55,7 @@ impl Fault {
         Self::CrashBroker,
         Self::BrokerAway,
         Self::BlockBroker,
+        Self::LosePackets,
     ];
 }
 
@@ -60,13 +63,18 @@ struct Soak {
     system: System,
     postgres: Node,
     broker: Node,
+    /// Between the broker and all of ours.
+    network: Proxy,
     load: Load,
 }
 
 impl Soak {
     async fn start() -> anyhow::Result<Self> {
         let (postgres, broker) = (Node::start("postgres").await?, Node::start("rabbitmq").await?);
+        let network = Proxy::start(through(&broker.url, "").0, true);
+        let (_, proxied) = through(&broker.url, &network.address.to_string());
         let plan = Plan::with(&[
+            ("WAYBILL_BROKER__URL", &proxied),
             ("WAYBILL_WORKER__LEASE", "3s"),
             ("WAYBILL_WORKER__HEARTBEAT", "500ms"),
             ("WAYBILL_WORKER__GRACE", "500ms"),
@@ -80,12 +88,12 @@ impl Soak {
         };
         let system = System::start(plan).await?;
         let load = Load::start(&system, 6).await?;
-        Ok(Self { system, postgres, broker, load })
+        Ok(Self { system, postgres, broker, network, load })
     }
 
     /// A fault, and what heals it. The first worker is spared: its memory is watched.
     async fn strike(&mut self, fault: Fault) -> anyhow::Result<()> {
-        let Self { system, postgres, broker, load } = self;
+        let Self { system, postgres, broker, network, load } = self;
         let victim = 1 + below(system.workers.len() - 1);
         match fault {
             Fault::KillWorker => {
@@ -137,6 +145,12 @@ impl Soak {
                 broker.control("block").await?;
                 let on = load.confirmed(10).await;
                 broker.control("unblock").await?;
+                on?;
+            }
+            Fault::LosePackets => {
+                network.stall();
+                let on = load.confirmed(10).await;
+                network.restore();
                 on?;
             }
         }
