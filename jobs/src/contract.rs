@@ -15,7 +15,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const KIND: &'static str;
     /// The queue, one of [`crate::queues`].
     const QUEUE: &'static str;
-    /// Raised when the arguments change in a way an older worker cannot read; it then snoozes the job for a newer one.
+    /// Raised when the arguments change in a way an older worker cannot read; it then leaves the job to a newer one.
     const VERSION: i16 = 1;
     /// Attempts, backoff and timeout.
     const POLICY: Policy = Policy::DEFAULT;

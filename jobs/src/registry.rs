@@ -129,7 +129,7 @@ impl Registry {
     /// What a worker with this registry writes down when it starts.
     pub fn declared(&self) -> Declared {
         Declared {
-            kinds: self.kinds().collect(),
+            kinds: self.entries.iter().map(|(kind, entry)| (*kind, entry.version)).collect(),
             needs: self
                 .entries
                 .iter()

@@ -98,6 +98,7 @@ diesel::table! {
         reason -> Nullable<Text>,
         probe_id -> Nullable<Uuid>,
         updated_at -> Timestamptz,
+        answered_at -> Nullable<Timestamptz>,
     }
 }
 

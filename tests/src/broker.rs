@@ -10,6 +10,14 @@ use lapin::{
 const QUEUES: [&str; 5] = ["notifications", "webhooks", "indexing", "dead", CONSUMER];
 const CONSUMER: &str = "consumer";
 
+/// The `host:port` of a broker's URL, and the URL with another one.
+pub fn through(url: &str, address: &str) -> (String, String) {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let start = url[start..].find('@').map_or(start, |at| start + at + 1);
+    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
+    (url[start..end].to_owned(), format!("{}{address}{}", &url[..start], &url[end..]))
+}
+
 /// An exchange whose name no other test has. Deleted, with its queues, when it goes.
 pub struct Exchange {
     url: String,

@@ -141,6 +141,11 @@ impl Process {
         Ok(self.child.try_wait()?.is_some())
     }
 
+    /// Its log.
+    pub fn whole_log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The end of its log.
     pub fn log(&self) -> String {
         tail(&self.log)

@@ -37,6 +37,7 @@
 //! | `import.part_moved` | after the commit of a chunk of a part |
 //! | `import.before_merge`, `import.after_merge` | around the transaction that joins the parts |
 //! | `import.before_clean` | before their files are removed |
+//! | `outage.before_word` | a dependency was found down, the database is not told yet |
 //! | `gateway_event.before_commit`, `gateway_event.after_commit` | around what a gateway's webhook changes |
 //! | `flow.settling`, `flow.settled` | before and after the commit of what is to do for a batch or workflow |
 //! | `replay.after_step` | after each thousand events of a replay, committed with its cursor |

@@ -10,8 +10,8 @@ use super::{Limits, default_limits};
 /// What a worker's code knows.
 #[derive(Debug, Clone, Default)]
 pub struct Declared {
-    /// Every kind it runs.
-    pub kinds: Vec<&'static str>,
+    /// Every kind it runs, with the highest version of the arguments that it reads.
+    pub kinds: Vec<(&'static str, i16)>,
     /// (kind, dependency), see [`crate::Job::NEEDS`].
     pub needs: Vec<(&'static str, &'static str)>,
     /// Limits of queues, unless an operator has set others.
@@ -29,7 +29,7 @@ pub async fn declare(conn: &mut Conn, declared: &Declared) -> QueryResult<()> {
          insert into kind_needs (kind, dependency) select kind, dependency from unnest($2, $3) as t(kind, dependency)
          order by kind, dependency on conflict do nothing",
     )
-    .bind::<Array<Text>, _>(&declared.kinds)
+    .bind::<Array<Text>, _>(declared.kinds.iter().map(|kind| kind.0).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(declared.needs.iter().map(|needs| needs.0).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(declared.needs.iter().map(|needs| needs.1).collect::<Vec<_>>())
     .execute(conn)

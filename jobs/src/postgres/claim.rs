@@ -135,14 +135,17 @@ macro_rules! turn {
     };
 }
 
-/// What a job `j` is claimed for only if it holds: its kind is not paused, what it needs is up (or it is the one that
-/// tries), it is the head of its partition key. The subqueries about kinds do not depend on the job, and run once.
+/// What a job `j` is claimed for only if it holds: the worker knows it or nobody does, its kind is not paused, what it needs is
+/// up (or it is the one that tries), it is the head of its partition key. The subqueries about kinds do not depend on the job,
+/// and run once.
 ///
 /// The `or` of the last keeps the planner from turning the check for heads into a join over all keys. Two subqueries, each
 /// one probe of an index: in one, all of a key's followers would be read for its head.
 macro_rules! may_run {
     () => {
-        "j.kind <> all (array(select kind from kind_controls where paused_at is not null))
+        concat!(
+            crate::postgres::unknown::known!(),
+            " and j.kind <> all (array(select kind from kind_controls where paused_at is not null))
          and (j.kind <> all (array(select n.kind from dependencies d join kind_needs n on n.dependency = d.name
                                    where d.down_since is not null))
               or j.id = any (array(select probe_id from dependencies
@@ -150,6 +153,7 @@ macro_rules! may_run {
          and (j.partition_key is null
                or not exists (select from jobs b where b.partition_key = j.partition_key and b.id < j.id)
                   and not exists (select from jobs b where b.running_key = j.partition_key))"
+        )
     };
 }
 

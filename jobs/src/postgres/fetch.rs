@@ -21,6 +21,7 @@ use super::{
     notify::Notifier,
     promote::promote,
     session::Session,
+    unknown::know,
 };
 use crate::control::{Declared, Places as Override, declare, places};
 
@@ -251,9 +252,14 @@ impl Fetcher {
 
     async fn round(&mut self) -> Result<(), LinkError> {
         if let Some(declared) = self.declared.clone() {
+            let worker = self.session.id();
             self.link
                 .run(LIMIT, |mut conn| async move {
-                    let done = declare(&mut conn, &declared).await;
+                    let done = async {
+                        declare(&mut conn, &declared).await?;
+                        know(&mut conn, worker, &declared.kinds).await
+                    }
+                    .await;
                     (conn, done)
                 })
                 .await?;

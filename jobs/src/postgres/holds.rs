@@ -8,6 +8,7 @@
 //! | `kind:...` | the kind is no longer paused |
 //! | `needs:...` | the dependency is up; one at a time, to try, after its rest (see [`super::probes`]) |
 //! | `key` | its limit key has room: the claim itself takes it (see `limited`); or the queue has no such limit any more |
+//! | `unknown:...` | a worker is there that knows its kind in its version (see [`super::unknown`]) |
 //! | `partition` | the job in front of it in its key leaves: a trigger on `jobs`, or [`let_go`] where two leave at once |
 //! | `suspect` | its turn has come to show whether it kills its workers: the reaper (see [`super::suspects`]) |
 
@@ -16,12 +17,16 @@ use diesel::{QueryResult, QueryableByName};
 use diesel_async::RunQueryDsl;
 use waybill_schema::Conn;
 
-use super::{claim::turn, probes::probes};
+use super::{
+    claim::turn,
+    probes::{clear_front, probes},
+    unknown::known_by_now,
+};
 
 /// Ready jobs looked at in one statement.
 const HEAD: i64 = 2_000;
 /// Followers are held only if there are as many: a few are cheaper stepped over than held and let go.
-const CROWD: i64 = 100;
+pub(super) const CROWD: i64 = 100;
 /// Jobs of one hold let go in one statement.
 const GO: i64 = 2_000;
 /// Partition keys looked at in one statement.
@@ -124,6 +129,7 @@ pub async fn let_go(conn: &mut Conn) -> QueryResult<LetGo> {
     let mut gone = LetGo::default();
     gone.add(reasons_gone(conn).await?);
     gone.add(probes(conn).await?);
+    gone.more |= clear_front(conn).await? > 0;
     gone.add(looks(conn).await?);
     Ok(gone)
 }
@@ -147,7 +153,10 @@ async fn reasons_gone(conn: &mut Conn) -> QueryResult<Vec<Row>> {
                and not exists (select from dependencies d
                                where h.hold = 'needs:' || d.name and d.down_since is not null)
                and (hold <> 'key'
-                    or not exists (select from queue_controls c where c.queue = h.queue and c.key_limited))),
+                    or not exists (select from queue_controls c where c.queue = h.queue and c.key_limited))
+               and ",
+        known_by_now!(),
+        "),
          let_go as (
              update jobs set hold = null
              where ctid = any (array(

@@ -29,6 +29,7 @@ pub mod session;
 pub mod suspects;
 pub mod tid;
 pub(crate) mod touched;
+pub mod unknown;
 
 pub use claim::{Ask, Claimed, Claims, claim, claims};
 pub use complete::{Completion, Entry, PutBack, bury, complete, put_back};

@@ -4,28 +4,32 @@
 //! stay down for good: not of a paused kind, the first of its partition key, and in a queue that is neither paused nor closed by
 //! a limit and that some live worker serves. One that still does not run (its queue is full, perhaps, or was paused since)
 //! has no advantage: when its time is over the next one is taken from another queue, if there is one.
+//!
+//! Only the front of each queue's hold is looked at, four times a second by each worker. If nobody there can run, what keeps
+//! them lasts, and they are held for that instead: with 100,000 of a paused kind in front the way is clear after a hundred
+//! looks, and each of them was met once.
 
 use std::time::Duration;
 
 use diesel::QueryResult;
-use diesel::sql_types::Double;
+use diesel::sql_types::{BigInt, Double};
 use diesel_async::RunQueryDsl;
 use waybill_schema::Conn;
 
-use super::{claim::turn, holds::Row};
+use super::{
+    claim::turn,
+    holds::{CROWD, Row},
+};
 
 /// How long a job that tries has, before another one may.
 const PROBE: Duration = Duration::from_secs(5);
+/// Held jobs of a dependency and a queue looked at in one statement.
+const FRONT: i64 = 1_000;
 
-/// Lets a job go for each dependency whose rest is over.
-///
-/// The queues are the workers' (some ten), so each is asked for its first: no step over the jobs of those that cannot run.
-pub(super) async fn probes(conn: &mut Conn) -> QueryResult<Vec<Row>> {
-    waybill_schema::sql(concat!(
-        "with due as materialized (
-             select name, probe_id from dependencies
-             where down_since is not null and down_until <= clock_timestamp() for no key update skip locked),
-         served as materialized (
+/// The queues whose jobs some live worker can run.
+macro_rules! served {
+    () => {
+        "served as materialized (
              select distinct q.queue
              from workers w
              cross join unnest(w.queues) as q(queue)
@@ -35,25 +39,41 @@ pub(super) async fn probes(conn: &mut Conn) -> QueryResult<Vec<Row>> {
                and coalesce((select p.places from queue_places p
                              where p.queue = q.queue
                                and p.worker_id in (w.id, '00000000-0000-0000-0000-000000000000')
-                             order by p.worker_id = w.id desc limit 1), 1) > 0),
+                             order by p.worker_id = w.id desc limit 1), 1) > 0)"
+    };
+}
+
+/// Lets a job go for each dependency whose rest is over.
+///
+/// The queues are the workers' (some ten), so each is asked for its first: no step over the jobs of those that cannot run.
+pub(super) async fn probes(conn: &mut Conn) -> QueryResult<Vec<Row>> {
+    waybill_schema::sql(concat!(
+        "with due as materialized (
+             select name, probe_id from dependencies
+             where down_since is not null and down_until <= clock_timestamp() for no key update skip locked),
+         ",
+        served!(),
+        ",
          firsts as materialized (
              select d.name, f.id, f.turn, s.queue = (select b.queue from jobs b where b.id = d.probe_id and b.state = 'queued')
                  as tried
              from due d
              cross join served s
              cross join lateral (
-                 select j.id, ",
+                 select h.id, h.turn
+                 from (select j.id, j.kind, j.partition_key, ",
         turn!(),
         " as turn from jobs j
-                 where j.hold = 'needs:' || d.name and j.queue = s.queue
-                   and j.kind <> all (array(select kind from kind_controls where paused_at is not null))
-                   and (j.partition_key is null
-                        or not exists (select from jobs b where b.partition_key = j.partition_key and b.id < j.id)
-                           and not exists (select from jobs b
-                                           where b.running_key = j.partition_key))
-                 order by ",
+                       where j.hold = 'needs:' || d.name and j.queue = s.queue
+                       order by ",
         turn!(),
-        ", id limit 1) f),
+        ", id limit $2) h
+                 where h.kind <> all (array(select kind from kind_controls where paused_at is not null))
+                   and (h.partition_key is null
+                        or not exists (select from jobs b where b.partition_key = h.partition_key and b.id < h.id)
+                           and not exists (select from jobs b
+                                           where b.running_key = h.partition_key))
+                 order by h.turn, h.id limit 1) f),
          probes as materialized (
              select distinct on (name) name, id from firsts order by name, coalesce(tried, false), turn, id),
          marked as (
@@ -67,6 +87,54 @@ pub(super) async fn probes(conn: &mut Conn) -> QueryResult<Vec<Row>> {
          select queue, count(*) as jobs from let_go group by queue"
     ))
     .bind::<Double, _>(PROBE.as_secs_f64())
+    .bind::<BigInt, _>(FRONT)
     .load(conn)
+    .await
+}
+
+/// Holds those at the front of the hold for what keeps them from trying, where nobody there can: their kind is paused, or
+/// another of their partition key is in front. Answers with how many. After [`probes`], so that what is still due had none.
+///
+/// A follower is held as in [`super::holds::hold_followers`]: only while the first of its key cannot leave.
+pub(super) async fn clear_front(conn: &mut Conn) -> QueryResult<usize> {
+    waybill_schema::sql(concat!(
+        "with due as materialized (
+             select name from dependencies where down_since is not null and down_until <= clock_timestamp()),
+         ",
+        served!(),
+        ",
+         front as materialized (
+             select f.id, f.partition_key, f.kind = any (array(select kind from kind_controls where paused_at is not null))
+                 as paused
+             from due d
+             cross join served s
+             cross join lateral (
+                 select j.id, j.kind, j.partition_key from jobs j
+                 where j.hold = 'needs:' || d.name and j.queue = s.queue
+                 order by ",
+        turn!(),
+        ", id limit $1) f),
+         followers as materialized (
+             select f.id, b.id as first
+             from front f
+             cross join lateral (select b.id from jobs b where b.partition_key = f.partition_key
+                                 order by b.partition_key, b.id limit 1) b
+             where not f.paused and f.partition_key is not null and b.id < f.id),
+         firsts as materialized (
+             select b.id from jobs b where b.id = any (array(select distinct first from followers))
+             for key share skip locked),
+         locked as materialized (
+             select j.id, case when m.paused then 'kind:' || j.kind else 'partition' end as hold
+             from (select id, true as paused from front where paused
+                   union all
+                   select f.id, false from firsts s join followers f on f.first = s.id) m
+             join jobs j on j.id = m.id
+             where j.state = 'queued' and j.hold like 'needs:%' and (select count(*) from front) >= $2
+             for no key update of j skip locked)
+         update jobs j set hold = l.hold from locked l where j.id = l.id"
+    ))
+    .bind::<BigInt, _>(FRONT)
+    .bind::<BigInt, _>(CROWD)
+    .execute(conn)
     .await
 }

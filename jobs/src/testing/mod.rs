@@ -50,6 +50,7 @@ mod enqueued;
 mod leftovers;
 mod mortal;
 mod pipelines;
+mod proxy;
 mod until;
 
 pub use clock::{advance, advance_to};
@@ -60,4 +61,5 @@ pub use enqueued::{Put, assert_enqueued, enqueued, enqueued_as, refute_enqueued}
 pub use leftovers::{NothingLeft, assert_no_leftovers, leftovers};
 pub use mortal::Mortal;
 pub use pipelines::{Handled, drain_events, envelope, run_pipeline};
+pub use proxy::Proxy;
 pub use until::{until, until_some};

@@ -5,7 +5,6 @@
 
 pub mod broker;
 pub mod process;
-pub mod proxy;
 pub mod recorder;
 pub mod world;
 

@@ -8,14 +8,13 @@ use uuid::Uuid;
 use waybill_jobs::{
     Pipeline, Policy, emit_all,
     events_lane::{EventsConfig, PipelineSpec},
-    testing::{TestDatabase, until},
+    testing::{Proxy, TestDatabase, until},
 };
 use waybill_schema::Conn;
 
 use super::{
     broker::{self, Names},
     process::Process,
-    proxy::Proxy,
     recorder::{Changed, Recorder},
 };
 

@@ -26,14 +26,7 @@ async fn pass(db: &TestDatabase, worker: Uuid, batches: usize) {
 /// Blocks that a claim of one job touches, of the table and of its indexes.
 async fn blocks(db: &TestDatabase, worker: Uuid) -> i64 {
     put_many(db, &[Probe::default()]).await;
-    // A session of its own, planned as a worker plans; what it did is in the statistics when it says so.
-    let mut conn = AsyncPgConnection::establish(db.url()).await.unwrap();
-    conn.batch_execute(
-        "set enable_seqscan = off; set enable_bitmapscan = off; set enable_hashjoin = off; set enable_mergejoin = off;
-         set jit = off; set plan_cache_mode = force_generic_plan; set stats_fetch_consistency = none",
-    )
-    .await
-    .unwrap();
+    let mut conn = planned(db).await;
     let before = touched(&mut conn).await;
     let claimed = claim(&mut conn, QUEUE, worker, 1).await.unwrap();
     let after = touched(&mut conn).await;
@@ -44,7 +37,20 @@ async fn blocks(db: &TestDatabase, worker: Uuid) -> i64 {
     after - before
 }
 
-async fn touched(conn: &mut AsyncPgConnection) -> i64 {
+/// A session of its own, planned as a worker plans; what it did is in the statistics when it says so.
+pub async fn planned(db: &TestDatabase) -> AsyncPgConnection {
+    let mut conn = AsyncPgConnection::establish(db.url()).await.unwrap();
+    conn.batch_execute(
+        "set enable_seqscan = off; set enable_bitmapscan = off; set enable_hashjoin = off; set enable_mergejoin = off;
+         set jit = off; set plan_cache_mode = force_generic_plan; set stats_fetch_consistency = none",
+    )
+    .await
+    .unwrap();
+    conn
+}
+
+/// Blocks of the table and its indexes that this session, and every other that has ended, has touched so far.
+pub async fn touched(conn: &mut AsyncPgConnection) -> i64 {
     use diesel_async::RunQueryDsl as _;
 
     #[derive(diesel::QueryableByName)]
@@ -92,8 +98,19 @@ async fn the_table_of_live_jobs_is_bounded_by_the_longest_look_at_it_and_not_by_
     );
     // A claim walks one index in order, so it steps over each of the dead once, and does nothing else with them.
     assert!(at_5_000 <= fresh + 2 * 5_000 && at_10_000 <= fresh + 2 * 10_000, "{at_5_000}, {at_10_000}");
-    blocks(&db, worker).await;
-    let recovered = blocks(&db, worker).await;
+    // With nobody looking, a claim marks in the index what it steps over, and those after it read the index's pages and not the
+    // table's: an eighth, as measured. Who looks at this database for a moment, as an analyze by the server does, may put the
+    // marking off, but not for good.
+    let mut recovered = Vec::new();
+    while recovered.len() < 20
+        && recovered.last().is_none_or(|blocks| *blocks > fresh + (at_10_000 - fresh) / 4)
+    {
+        recovered.push(blocks(&db, worker).await);
+    }
+    assert!(
+        recovered.last().is_some_and(|blocks| *blocks <= fresh + (at_10_000 - fresh) / 4),
+        "without a vacuum, claims still step over the dead one by one: {recovered:?}, {at_10_000} before, {fresh} at first"
+    );
 
     // Nobody looks any more: the room is used again, by as many jobs as before.
     db.execute("vacuum jobs").await;
@@ -109,7 +126,7 @@ async fn the_table_of_live_jobs_is_bounded_by_the_longest_look_at_it_and_not_by_
         db.execute("vacuum jobs").await;
     }
     println!(
-        "afterwards: blocks of a claim {recovered}, vacuumed {after}; after 20,000 more jobs {settled} pages, \
+        "afterwards: blocks of claims {recovered:?}, vacuumed {after}; after 20,000 more jobs {settled} pages, \
          after 40,000 {}",
         pages(&db).await
     );

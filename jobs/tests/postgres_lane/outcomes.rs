@@ -132,30 +132,6 @@ async fn a_payload_that_cannot_be_read_is_a_dead_letter_with_the_reason() {
     rig.stop().await;
 }
 
-#[tokio::test]
-async fn kinds_and_versions_of_a_newer_worker_are_left_for_it() {
-    let db = TestDatabase::create().await;
-    let (kind, version) = (put(&db, &Probe::default()).await, put(&db, &Probe::default()).await);
-    db.execute(&format!("update jobs set kind = 'test.newer' where id = '{kind}'")).await;
-    db.execute(&format!("update jobs set version = 2 where id = '{version}'")).await;
-    let old = Rig::start(&db, registry(async |_, _| Ok(Outcome::done())), config());
-    for id in [kind, version] {
-        let view = when(&db, id, "scheduled").await;
-        assert_eq!((view.attempt, view.snoozes), (0, 1));
-        assert_eq!(outcomes(&view), ["snoozed"]);
-    }
-    old.stop().await;
-}
-
-#[tokio::test]
-async fn a_worker_that_knows_no_kind_at_all_harms_nothing() {
-    let db = TestDatabase::create().await;
-    let id = put(&db, &Probe::default()).await;
-    let rig = Rig::start(&db, Registry::new(), config());
-    assert_eq!(when(&db, id, "scheduled").await.attempt, 0);
-    rig.stop().await;
-}
-
 mod timeouts {
     use super::{
         Duration, Failure, JobContext, JobResult, Outcome, Probe, Registry, Rig, TestDatabase, config,

@@ -136,7 +136,7 @@ pub struct Held {
     /// The queue.
     #[diesel(sql_type = Text)]
     pub queue: String,
-    /// What holds them, as in `jobs.hold`: `partition`, `key`, `kind:...`, `needs:...`, `suspect`.
+    /// What holds them, as in `jobs.hold`: `partition`, `key`, `kind:...`, `needs:...`, `unknown:...`, `suspect`.
     #[diesel(sql_type = Text)]
     pub hold: String,
     /// Jobs.

@@ -117,7 +117,8 @@ pub async fn probe_failed(
 /// Says that the job which tried had an answer: the dependency is up. `false` if that job is no longer the one that tries.
 pub async fn probe_answered(conn: &mut Conn, name: &str, job_id: Uuid) -> QueryResult<bool> {
     sql("update dependencies
-         set down_since = null, down_until = null, reason = null, probe_id = null, updated_at = clock_timestamp()
+         set down_since = null, down_until = null, reason = null, probe_id = null, answered_at = clock_timestamp(),
+             updated_at = clock_timestamp()
          where name = $1 and probe_id = $2 and down_since is not null")
     .bind::<Text, _>(name)
     .bind::<SqlUuid, _>(job_id)

@@ -1,4 +1,4 @@
-//! An old and a new worker side by side: the old one meets kinds and payloads that it does not know.
+//! An old and a new worker side by side, on the same queues: kinds and payloads that only one of them knows.
 
 use std::{
     sync::{
@@ -45,10 +45,10 @@ impl Job for Changed {
 }
 
 const EACH: i64 = 10;
-/// How long at most a worker puts aside what it does not know.
-const LONGEST_SNOOZE: Duration = Duration::from_secs(20);
 const OPEN: &str = "select count(*) as n from jobs
-    where kind = 'test.newcomer' or (kind = 'housekeeping.maintain' and version = 2)";
+    where (kind = 'test.newcomer' or kind = 'housekeeping.maintain' and version = 2)";
+const DONE: &str = "select count(*) as n from job_history
+    where (kind = 'test.newcomer' or kind = 'housekeeping.maintain' and version = 2)";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "cargo xtask test faults"]
@@ -57,14 +57,9 @@ async fn a_new_version_is_deployed_beside_the_old() -> anyhow::Result<()> {
     let mut load = Load::start(&system, 4).await?;
     load.confirmed(5).await?;
 
-    let conn = system.connection().await?;
-    let newcomers: Vec<_> = (0..EACH).map(|n| Newcomer { n }).collect();
-    enqueue_all(&conn, newcomers.iter().map(|job| (job, Enqueue::default()))).await?;
-    let changed: Vec<_> = (0..EACH).map(|n| Changed { since_version_two: n }).collect();
-    enqueue_all(&conn, changed.iter().map(|job| (job, Enqueue::default()))).await?;
-
-    // The old workers put them aside and spend nothing of them.
-    let aside = format!("{OPEN} and state = 'scheduled' and snoozes > 0 and attempt = 0");
+    enqueue(&system).await?;
+    // The old workers put them aside, once, and spend nothing of them.
+    let aside = format!("{OPEN} and hold like 'unknown:%' and snoozes = 1 and attempt = 0");
     system.until_count("the old workers to put aside what they do not know", &aside, 2 * EACH).await?;
 
     let ran = Arc::new([const { AtomicI64::new(0) }; 2]);
@@ -89,28 +84,39 @@ async fn a_new_version_is_deployed_beside_the_old() -> anyhow::Result<()> {
     let deployed = Instant::now();
     let running = tokio::spawn(worker.run(stop.clone()));
 
-    // The deploy goes on: the old ones leave one by one, in order, while work goes on. Whoever comes for the orders must not
-    // serve this queue: it would be old again, and put aside what the new one is here for.
-    for _ in 0..2 {
-        let mut leaving = system.workers.remove(0);
-        ensure!(leaving.stop().await?, "{}", leaving.log());
-        system.add_worker(&[("WAYBILL_WORKER__QUEUES__HOUSEKEEPING", "0")]).await?;
-    }
-    load.confirmed(10).await?;
-    // What an old one put aside again meanwhile stays there for up to twenty seconds.
-    while let Err(waiting) = system.until_count("the new worker to run what waited for it", OPEN, 0).await {
-        ensure!(deployed.elapsed() < LONGEST_SNOOZE + Duration::from_secs(60), "{waiting:#}");
-    }
+    system.until_count("the new worker to run what waited for it", OPEN, 0).await?;
     println!(
         "what only the new version knows was done {:.2} s after its start",
         deployed.elapsed().as_secs_f64()
     );
+
+    // The deploy goes on, and some are old again that come: beside them the new one has all that is its own, at once.
+    for _ in 0..2 {
+        let mut leaving = system.workers.remove(0);
+        ensure!(leaving.stop().await?, "{}", leaving.log());
+        system.add_worker(&[]).await?;
+        enqueue(&system).await?;
+    }
+    load.confirmed(10).await?;
+    system.until_count("the new worker to run what came since", OPEN, 0).await?;
+    let over = Instant::now();
     let ran: Vec<i64> = ran.iter().map(|n| n.load(Ordering::Relaxed)).collect();
-    ensure!(ran == [EACH, EACH], "{ran:?}");
-    let spent = "select count(*) as n from job_history
-        where (kind = 'test.newcomer' or (kind = 'housekeeping.maintain' and version = 2)) and attempt = 1";
-    ensure!(system.count(spent).await? == 2 * EACH, "an attempt was spent by a worker that could not run it");
+    ensure!(ran == [3 * EACH, 3 * EACH], "{ran:?}");
+    let done = format!("{DONE} and attempt = 1");
+    ensure!(system.count(&done).await? == 6 * EACH, "an attempt was spent by a worker that could not run it");
+    let aside = format!("{DONE} and snoozes > 0");
+    ensure!(system.count(&aside).await? == 2 * EACH, "an old worker took what was the new one's");
     stop.cancel();
     running.await??;
-    recovered(&system, load, "old and new workers side by side", deployed).await
+    recovered(&system, load, "old and new workers side by side", over).await
+}
+
+/// What only the new version knows.
+async fn enqueue(system: &System) -> anyhow::Result<()> {
+    let conn = system.connection().await?;
+    let newcomers: Vec<_> = (0..EACH).map(|n| Newcomer { n }).collect();
+    enqueue_all(&conn, newcomers.iter().map(|job| (job, Enqueue::default()))).await?;
+    let changed: Vec<_> = (0..EACH).map(|n| Changed { since_version_two: n }).collect();
+    enqueue_all(&conn, changed.iter().map(|job| (job, Enqueue::default()))).await?;
+    Ok(())
 }

@@ -13,6 +13,7 @@ mod events;
 mod fake_clock;
 mod load;
 mod missing;
+mod outages;
 mod processes;
 mod services;
 mod soak;

@@ -13,7 +13,8 @@ use diesel::{
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use waybill_tests::{Plan, System, process::Process, scratch::Node};
+use waybill_jobs::testing::Proxy;
+use waybill_tests::{Plan, System, broker::through, process::Process, scratch::Node};
 
 use crate::{
     books,
@@ -43,10 +44,11 @@ enum Fault {
     BlockBroker,
     DiskFull,
     ClocksJump,
+    LosePackets,
 }
 
 impl Fault {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::KillWorker,
         Self::KillWorkers,
         Self::KillScheduler,
@@ -60,6 +62,7 @@ impl Fault {
         Self::BlockBroker,
         Self::DiskFull,
         Self::ClocksJump,
+        Self::LosePackets,
     ];
 }
 
@@ -70,13 +73,18 @@ struct Soak {
     system: System,
     postgres: Node,
     broker: Node,
+    /// Between the broker and all of ours.
+    network: Proxy,
     load: Load,
 }
 
 impl Soak {
     async fn start() -> anyhow::Result<Self> {
         let (postgres, broker) = (Node::start("postgres").await?, Node::start("rabbitmq").await?);
+        let network = Proxy::start(through(&broker.url, "").0, true);
+        let (_, proxied) = through(&broker.url, &network.address.to_string());
         let plan = Plan::with(&[
+            ("WAYBILL_BROKER__URL", &proxied),
             ("WAYBILL_WORKER__LEASE", "3s"),
             ("WAYBILL_WORKER__HEARTBEAT", "500ms"),
             ("WAYBILL_WORKER__GRACE", "500ms"),
@@ -103,7 +111,7 @@ impl Soak {
             add_worker(&mut system, clock.as_ref()).await?;
         }
         let load = Load::start(&system, 6).await?;
-        Ok(Self { disk, clock, system, postgres, broker, load })
+        Ok(Self { disk, clock, system, postgres, broker, network, load })
     }
 
     /// What this machine can do.
@@ -118,7 +126,7 @@ impl Soak {
 
     /// A fault, and what heals it. The first worker is spared: its memory is watched.
     async fn strike(&mut self, fault: Fault) -> anyhow::Result<()> {
-        let Self { disk, clock, system, postgres, broker, load } = self;
+        let Self { disk, clock, system, postgres, broker, network, load } = self;
         let clock = clock.as_ref();
         let victim = 1 + below(system.workers.len() - 1);
         match fault {
@@ -187,6 +195,12 @@ impl Soak {
                     clock.jump(to)?;
                     load.confirmed(5).await?;
                 }
+            }
+            Fault::LosePackets => {
+                network.stall();
+                let on = load.confirmed(10).await;
+                network.restore();
+                on?;
             }
         }
         Ok(())

@@ -64,7 +64,8 @@ async fn one_attempt_each(system: &System, orders: i64) -> anyhow::Result<()> {
 async fn orders_wait_while_the_gateway_is_down_and_one_at_a_time_tries() -> anyhow::Result<()> {
     let system = System::start(Plan::default().workers(2)).await?;
     system.sell("MUG-1", "7.65", 1_000).await?;
-    system.fault(json!({ "fault": "error_500", "times": 1_000_000 })).await?;
+    // Each call hangs until its caller has had enough, a second: two that try in the same rest meet.
+    system.fault(json!({ "fault": "timeout", "times": 1_000_000 })).await?;
     let mut orders = buy(&system, 12).await?;
     all_held(&system).await?;
     // All that called before it was known has come back. From now on only those whose turn it is may call.

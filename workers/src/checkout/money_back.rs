@@ -70,7 +70,14 @@ impl Run<'_> {
     ) -> Result<Next, Failure> {
         let captured_after_all = match (request, answer) {
             (Request::Void(_), Answer::Rejected { code, .. }) if code == ALREADY_CAPTURED => {
-                Some(self.late_capture(payment).await?)
+                match self.late_capture(payment).await? {
+                    Ok(capture_ref) => Some(capture_ref),
+                    Err(why) => {
+                        // The answer says nothing without what was taken: both are asked for again.
+                        pursue::replace_last(self.cx, key, calls).await?;
+                        return self.ask_again(key, &why).await;
+                    }
+                }
             }
             _ => None,
         };
@@ -108,15 +115,16 @@ impl Run<'_> {
         if done || captured_after_all.is_some() { Ok(Next::Reload) } else { for_a_person(request, answer) }
     }
 
-    /// The gateway says that what we would let go was taken: by a capture that came through after we had given it up.
-    async fn late_capture(&self, payment: &SagaPayment) -> Result<String, Failure> {
+    /// The gateway says that what we would let go was taken: by a capture that came through after we had given it up. The
+    /// gateway's reference of that, or why it could not say.
+    async fn late_capture(&self, payment: &SagaPayment) -> Result<Result<String, String>, Failure> {
         let key = capture_key(self.order.id);
         let Some(effect) = self.order.effect(&key) else {
             return Err(Failure::permanent("the payment was captured by somebody else"));
         };
         match pursue::ask(self.gateway(payment)?, self.caller(), effect, Operation::Capture).await {
-            Asked::Answer { answer: Answer::Succeeded { reference, .. }, .. } => Ok(reference),
-            Asked::InVain { error, .. } => Err(error.into()),
+            Asked::Answer { answer: Answer::Succeeded { reference, .. }, .. } => Ok(Ok(reference)),
+            Asked::InVain { error, .. } => Ok(Err(error.to_string())),
             _ => Err(Failure::permanent("the payment was captured by somebody else")),
         }
     }

@@ -88,7 +88,7 @@ impl Mailer {
             _ => leave.answered().await,
         }
         if let Err(SendError::Away(why)) = &sent
-            && let Some(waits) = self.server.wait(&context, why).await?
+            && let Some(waits) = self.server.wait_unanswered(&context, why).await?
         {
             return Ok(Outcome::Finished(waits));
         }

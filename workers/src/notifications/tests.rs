@@ -202,15 +202,22 @@ async fn what_can_never_be_sent_is_recorded_and_dropped() {
     assert_eq!(eml(&folder).len(), 0);
 }
 
-/// A mail server of one connection after the other that answers RCPT with `rcpt`.
+/// A mail server that answers RCPT with `rcpt`.
 async fn mail_server(rcpt: &'static str) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    mail_server_that(move |_| Some(rcpt)).await
+}
+
+/// A mail server that answers each RCPT so, or drops the line.
+async fn mail_server_that(
+    rcpt: impl Fn(&str) -> Option<&'static str> + Clone + Send + 'static,
+) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("smtp://{}", listener.local_addr().unwrap());
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let sender = sender.clone();
+            let (sender, rcpt) = (sender.clone(), rcpt.clone());
             tokio::spawn(async move {
                 let (read, mut write) = stream.into_split();
                 let mut lines = BufReader::new(read).lines();
@@ -231,7 +238,10 @@ async fn mail_server(rcpt: &'static str) -> (String, tokio::sync::mpsc::Unbounde
                             data = Some(String::new());
                             "354 go on"
                         }
-                        (None, line) if line.starts_with("RCPT") => rcpt,
+                        (None, line) if line.starts_with("RCPT") => match rcpt(line) {
+                            Some(answer) => answer,
+                            None => return Ok(()),
+                        },
                         (None, _) => "250 ok",
                     };
                     write.write_all(format!("{answer}\r\n").as_bytes()).await?;

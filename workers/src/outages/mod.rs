@@ -18,6 +18,8 @@ use waybill_schema::system::outages::{self, Standing};
 
 pub use breaker::{Breaker, BreakerSettings, Permit};
 
+use crate::fail_point;
+
 /// One dependency. Clones share the breaker.
 #[derive(Clone)]
 pub struct Dependency {
@@ -104,6 +106,13 @@ impl Dependency {
         cx.wait_for(&mut conn, &self.name, reason).await
     }
 
+    /// [`wait`](Self::wait) after a call of this very job had no answer. `None` also if it is the job, by all that is known, and not
+    /// the dependency: others were answered since the last time that it was not.
+    pub async fn wait_unanswered(&self, cx: &JobContext, reason: &str) -> Result<Option<Finished>, Failure> {
+        let mut conn = cx.pool.get().await?;
+        cx.wait_unanswered(&mut conn, &self.name, reason).await
+    }
+
     /// The attempt of the job that tries is over. If all that it wanted was to ask, and it was answered, that has to do: the
     /// dependency is up. If it did not call at all, somebody else may try at once. Does nothing after a call that was answered
     /// or was not.
@@ -180,6 +189,7 @@ impl Leave<'_> {
         } else if opened {
             let (name, rest) = (&*dependency.name, dependency.rest);
             let told = async {
+                fail_point!("outage.before_word");
                 let mut conn = cx.pool.get().await?;
                 Ok::<_, Failure>(outages::failed(&mut conn, name, rest, why).await?)
             }

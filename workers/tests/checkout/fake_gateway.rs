@@ -146,6 +146,12 @@ impl FakeGateway {
         id
     }
 
+    /// A capture arrives that was sent under `key` and given up.
+    pub fn capture_late(&self, key: &str, authorization: &str) {
+        let id = self.capture_behind_our_back(authorization);
+        self.books.lock().unwrap().operations.insert(key.to_owned(), done(id));
+    }
+
     fn fault(&self, on: On) -> Option<Fault> {
         let mut books = self.books.lock().unwrap();
         *books.calls.entry(on).or_default() += 1;

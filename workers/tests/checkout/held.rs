@@ -182,6 +182,52 @@ async fn money_on_its_way_back_waits_for_the_gateway_and_the_stock_does_not() {
     world.assert_settled().await;
 }
 
+/// What was given up as never captured was captured: the void says so, and by whom is asked of a gateway that is down.
+#[tokio::test]
+async fn a_capture_that_came_too_late_is_asked_about_when_the_gateway_is_back() {
+    let world = world().await;
+    let cup = world.variant("CUP", "2.50", 1).await;
+    let (order, job) = world.order(&[(&cup, 1)]).await;
+    world.gateway.script(&[(On::Capture, Fault::Error500), (On::Void, Fault::Error500)]);
+    assert_eq!(world.run(job).await.outcome, "snoozed", "the gateway knows of no capture");
+    world.db.execute("update orders set reserved_until = now() - interval '1 second'").await;
+    world.db.execute("update effects set calls = jsonb_set(calls, '{0,at}', to_jsonb(now() - interval '1 minute')) where kind = 'capture'").await;
+    assert_eq!(world.run(job).await.outcome, "snoozed", "it is not let go yet");
+    assert_eq!(
+        world
+            .word("select response ->> 'outcome' as word from effects where kind = 'capture'")
+            .await
+            .as_deref(),
+        Some("never_arrived")
+    );
+    let key = world.word("select key as word from effects where kind = 'capture'").await.unwrap();
+    world.gateway.capture_late(&key, &world.gateway.hold_ids()[0]);
+    controls::dependency_up(&mut *world.db.conn().await, GATEWAY).await.unwrap();
+
+    // More often than it has attempts. What became of the void is answered, and of the capture not.
+    for round in 0..25 {
+        if round > 0 {
+            world.gateway.behave_for_one_lookup();
+        }
+        world.gateway.script(&[(On::Lookup, Fault::Error500)]);
+        assert_eq!(world.run(job).await.outcome, "snoozed", "{round}");
+        assert_eq!(spent(&world).await, 0);
+        if held(&world).await == 1 {
+            assert_eq!(next_to_try(&world).await, job);
+        }
+    }
+    world.gateway.behave();
+    assert_eq!(world.run_to_end(job, 3).await.outcome, "done");
+    assert_eq!(world.seen(order).await.payment, "refunded");
+    let hold = &world.gateway.holds(&order.to_string())[0];
+    assert_eq!((hold.captured, hold.voided), (hold.refunded, false));
+    assert_eq!(
+        world.number("select attempt::bigint as number from job_history where kind = 'checkout.run'").await,
+        1
+    );
+    world.assert_settled().await;
+}
+
 #[tokio::test]
 async fn a_job_waits_only_for_what_is_down_and_while_it_is_ours() {
     let world = world().await;

@@ -10,8 +10,8 @@ use tower::Service;
 use super::{Future, Shared};
 use crate::{
     context::JobContext,
-    contract::{JobResult, Outcome},
-    postgres::{Claimed, fetch::Fetched},
+    contract::{Finished, JobResult, Outcome},
+    postgres::{Claimed, fetch::Fetched, unknown::set_aside},
 };
 
 /// Gives a job to its handler.
@@ -41,7 +41,7 @@ impl Service<Task<Fetched>> for RunJob {
         Box::pin(async move {
             let Some(entry) = shared.registry.get(&job.kind).filter(|entry| job.version <= entry.version)
             else {
-                return Ok(Ok(not_ours(&job)));
+                return Ok(Ok(not_ours(&job, &shared).await));
             };
             let context = JobContext::new(&job, &shared.pool, shared.registry.clock(), cancel);
             Ok(entry.run(job.payload, context).await)
@@ -49,13 +49,20 @@ impl Service<Task<Fetched>> for RunJob {
     }
 }
 
-/// During a deploy a newer worker will take it; 5 s doubling to 20 s, without end, since only people can tell that no
-/// worker ever will.
-fn not_ours(job: &Claimed) -> Outcome {
-    // No longer: while old and new workers run side by side, an old one may well be the next to look.
-    let doublings = job.snoozes.clamp(0, 2).unsigned_abs();
-    Outcome::Snooze {
-        after: Duration::from_secs(5 << doublings),
-        reason: format!("this worker does not know kind {} in version {}", job.kind, job.version),
-    }
+/// How long a job is left alone that this worker does not know and could not put aside.
+const LATER: Duration = Duration::from_secs(5);
+
+/// A job that nobody knew when it was claimed: it waits, without end, for a worker that does, since only people can tell that
+/// none ever will come.
+async fn not_ours(job: &Claimed, shared: &Shared) -> Outcome {
+    let reason = format!("this worker does not know kind {} in version {}", job.kind, job.version);
+    let aside = match shared.pool.get().await {
+        Ok(mut conn) => set_aside(&mut conn, job, &reason).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a job that is not known here is looked at again in a while");
+            false
+        }),
+        Err(_) => false,
+    };
+    // Not so if it was to end anyway; what is recorded for the snooze sees to that.
+    if aside { Outcome::Finished(Finished("snoozed")) } else { Outcome::Snooze { after: LATER, reason } }
 }

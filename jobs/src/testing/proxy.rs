@@ -1,4 +1,4 @@
-//! A TCP proxy that can be cut and restored: the broker as seen through a network that fails.
+//! A service as seen through a network that fails.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,7 +17,9 @@ enum Mode {
     Cut,
 }
 
+/// A TCP proxy that can be cut, stalled and restored. It ends when it is dropped.
 pub struct Proxy {
+    /// Where it listens.
     pub address: SocketAddr,
     mode: watch::Sender<Mode>,
     _runtime: Runtime,
@@ -61,7 +63,8 @@ impl Proxy {
         self.mode.send_replace(Mode::Cut);
     }
 
-    /// Leaves every connection as it is and lets nothing through, as a host that hangs.
+    /// Leaves every connection as it is and lets nothing through, either way, as a network that loses every packet. New ones are
+    /// taken, and nothing gets through them either. What was sent meanwhile arrives after [`restore`](Self::restore).
     pub fn stall(&self) {
         self.mode.send_replace(Mode::Stalled);
     }
@@ -86,12 +89,15 @@ async fn forward(client: TcpStream, target: String, mut mode: watch::Receiver<Mo
 
 async fn copy(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
     let mut buffer = vec![0; 64 * 1024];
-    while let Ok(n) = from.read(&mut buffer).await {
-        if n == 0 || mode.wait_for(|mode| *mode == Mode::Open).await.is_err() {
+    loop {
+        let read = from.read(&mut buffer).await;
+        // The end of a connection is as lost as what was said on it.
+        if mode.wait_for(|mode| *mode == Mode::Open).await.is_err() {
             return;
         }
-        if to.write_all(&buffer[..n]).await.is_err() {
-            return;
+        match read {
+            Ok(n) if n > 0 && to.write_all(&buffer[..n]).await.is_ok() => {}
+            _ => return,
         }
     }
 }

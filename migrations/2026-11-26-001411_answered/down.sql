@@ -1,0 +1,1 @@
+alter table dependencies drop column answered_at;
