@@ -9,14 +9,14 @@ use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 use uuid::Uuid;
 use waybill_jobs::{
-    Failure, JobContext, JobResult, Outcome, flows,
+    Failure, JobContext, JobResult, Outcome,
     kinds::{CleanImport, ImportPart, MergeImport},
 };
 use waybill_platform::files::Files;
 use waybill_schema::{
     Conn,
     imports::{
-        self, ImportKind, ImportRow, ImportStatus,
+        self, ImportKind, ImportRow,
         parts::{self, PartRow},
         run,
     },
@@ -51,10 +51,6 @@ impl Importer {
         else {
             return Ok(Outcome::Discard("the import is no longer this workflow's".to_owned()));
         };
-        // Somebody has retried a part that died before the import was ended; its files are gone.
-        if import.status == ImportStatus::Failed && is_over(&context).await? {
-            return Ok(Outcome::Discard("its workflow is over".to_owned()));
-        }
         let mut writer = Writer::of_part(&import, &part, context.clone());
         let read = match import.kind {
             ImportKind::Products => {
@@ -141,12 +137,6 @@ impl Importer {
         }
         Ok(Outcome::Done(Some(json!({ "files": removed }))))
     }
-}
-
-async fn is_over(context: &JobContext) -> Result<bool, Failure> {
-    let Some(flow_id) = context.flow_id else { return Ok(true) };
-    let flow = flows::find(&mut *context.pool.get().await?, flow_id).await?;
-    Ok(flow.is_none_or(|flow| flow.finished_at.is_some()))
 }
 
 /// Lets the import's own job look at once. A dead one has another life: somebody has retried the part that it died of.
