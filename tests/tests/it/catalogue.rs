@@ -36,20 +36,14 @@ fn samples() -> anyhow::Result<BTreeMap<(&'static str, i16), Value>> {
         unit_price: "7.65".to_owned(),
         total: "15.30".to_owned(),
     };
-    let placed = OrderPlaced {
-        order_id,
-        number,
-        reference: reference.clone(),
-        customer_id,
-        total: *total,
-        placed_at: at,
-    };
+    let placed =
+        OrderPlaced { order_id, number, reference: reference.clone(), customer_id, total, placed_at: at };
     let confirmed = OrderConfirmed {
         order_id,
         number,
         reference: reference.clone(),
         customer_id,
-        total: *total,
+        total,
         lines: vec![line],
         confirmed_at: at,
     };
