@@ -90,7 +90,8 @@ async fn a_hundred_thousand_of_a_paused_kind_are_met_once() {
     // As seldom is the rest: there is no front any more.
     db.execute("vacuum jobs").await;
     let (looks, blocks) = look(&mut conn).await;
-    assert!(looks == 1 && blocks < 200, "{looks} looks, {blocks} blocks");
+    // To step over each of them would be tens of thousands.
+    assert!(looks == 1 && blocks < 1_000, "{looks} looks, {blocks} blocks");
 
     // One that can is found, whatever was in front of it.
     let able = able(&db).await;
