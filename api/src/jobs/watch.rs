@@ -1,6 +1,6 @@
 //! Jobs as they are followed.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -163,7 +163,8 @@ impl Teller {
             for line in lines {
                 self.seen = line.seq;
                 let data = LogLineDto::from(line).to_json_string();
-                events.push_str(&format!("id: {}\nevent: log\ndata: {data}\n\n", self.seen));
+                // Writing to a String cannot fail.
+                let _ = write!(events, "id: {}\nevent: log\ndata: {data}\n\n", self.seen);
             }
             if !full {
                 return Ok(events);

@@ -18,7 +18,7 @@ fn sources(folder: &Path, found: &mut String) -> anyhow::Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() && name != "tests" {
             sources(&path, found)?;
-        } else if name.ends_with(".rs") && name != "tests.rs" {
+        } else if path.extension().is_some_and(|end| end == "rs") && name != "tests.rs" {
             let text = fs::read_to_string(&path)?;
             found.push_str(text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default());
         }

@@ -228,7 +228,7 @@ async fn secrets_are_sealed_anew_when_the_key_changes() {
     let world = World::new().await;
     let id = waybill_schema::new_id();
     let sealed = vault(OLD, "").seal(b"whsec", &waybill_schema::webhooks::secret_purpose(id)).unwrap();
-    let sealed: String = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
+    let sealed = hex::encode(sealed);
     let insert = format!(
         "insert into webhook_endpoints (id, url, event_types, secret) values ('{id}', 'https://x', '{{}}', '\\x{sealed}')"
     );
