@@ -10,8 +10,8 @@ use crate::support::{App, text};
 /// Writes a queued job.
 async fn job(app: &App, more: &[(&str, &str)]) -> String {
     let id = waybill_schema::new_id().to_string();
-    let names: String = more.iter().map(|(name, _)| format!(", {name}")).collect();
-    let values: String = more.iter().map(|(_, value)| format!(", {value}")).collect();
+    let names: String = more.iter().flat_map(|(name, _)| [", ", *name]).collect();
+    let values: String = more.iter().flat_map(|(_, value)| [", ", *value]).collect();
     app.db
         .execute(&format!(
             "insert into jobs (id, kind, queue, max_attempts, payload{names})

@@ -45,7 +45,7 @@ async fn who_waits_for_a_slot_has_none_behind_it() {
     first.batch_execute("begin").await.unwrap();
     batch(&first, &["b"]).await;
     let pool = db.pool().clone();
-    let second = tokio::spawn(async move { batch(&*pool.get().await.unwrap(), &["c", "a", "b"]).await });
+    let second = tokio::spawn(async move { batch(&pool.get().await.unwrap(), &["c", "a", "b"]).await });
     until("the second waits", || async { waiting(&db).await == 1 }).await;
     // It waits for nobody.
     assert!(batch(&*db.conn().await, &["c"]).await[0].is_new());
@@ -65,7 +65,7 @@ async fn a_slot_that_was_given_up_while_the_batch_waited_for_another_is_taken() 
     first.batch_execute("begin").await.unwrap();
     batch(&first, &["m"]).await;
     let pool = db.pool().clone();
-    let second = tokio::spawn(async move { batch(&*pool.get().await.unwrap(), &["z", "m", "a"]).await });
+    let second = tokio::spawn(async move { batch(&pool.get().await.unwrap(), &["z", "m", "a"]).await });
     until("the second waits", || async { waiting(&db).await == 1 }).await;
     // It has seen that this one has the slot, and cannot ask who it was.
     complete_done(&mut *db.conn().await, &[(holder, 1)], &[None]).await.unwrap();

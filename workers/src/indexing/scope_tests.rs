@@ -46,8 +46,8 @@ async fn pages(db: &TestDatabase, category: Option<Uuid>, limit: i64) -> Vec<Uui
 
 #[tokio::test]
 async fn a_scope_is_a_category_with_all_below_each_product_once_and_in_order() {
-    let db = shop().await;
     type InScope = fn(usize) -> bool;
+    let db = shop().await;
     let scopes: [(Option<usize>, InScope); 6] = [
         (None, |_| true),
         (Some(1), |n| n % 2 == 0 || n % 3 == 0),

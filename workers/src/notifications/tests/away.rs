@@ -132,7 +132,7 @@ async fn a_mail_for_which_alone_the_line_is_dropped_dies_in_the_end() {
         outages += i32::from(controls::dependencies(&mut conn).await.unwrap()[0].down_since.is_some());
         // There is always another one, for whom the server is well.
         db.execute("update mails set status = 'queued' where template = 'order_confirmed'").await;
-        enqueue(&*conn, &well).await.unwrap();
+        enqueue(&conn, &well).await.unwrap();
     }
     assert!(outages >= 15, "each of its attempts was one: {outages}");
     assert_eq!(db.text("select status from mails where template = 'order_cancelled'").await, "failed");
