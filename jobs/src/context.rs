@@ -14,6 +14,7 @@ use crate::{
     contract::{Failure, Finished},
     flows,
     logs::{Level, Logs},
+    payload::Payload,
     postgres::Claimed,
     scheduled::Scheduled,
 };
@@ -67,11 +68,17 @@ struct Held {
 }
 
 impl JobContext {
-    /// The context of a claimed job.
-    pub(crate) fn new(job: &Claimed, pool: &Pool, clock: &Clock, cancelled: CancellationToken) -> Self {
-        Self {
+    /// The context of a claimed job, and its payload.
+    pub(crate) fn of(
+        job: Claimed,
+        pool: &Pool,
+        clock: &Clock,
+        cancelled: CancellationToken,
+        logs: Logs,
+    ) -> (Self, Payload) {
+        let context = Self {
             id: job.id,
-            kind: job.kind.clone(),
+            kind: job.kind,
             attempt: job.attempt,
             max_attempts: job.max_attempts,
             claim: job.claim,
@@ -79,14 +86,15 @@ impl JobContext {
             correlation_id: job.correlation_id,
             created_at: job.created_at,
             flow_id: job.flow_id,
-            step: job.step.clone(),
+            step: job.step,
             undo: job.undo,
             scheduled: job.scheduled.as_ref().and_then(Scheduled::read),
-            logs: Logs::current().unwrap_or_else(|| Logs::new(job.id, job.attempt, job.claim, pool)),
+            logs,
             pool: pool.clone(),
             clock: clock.clone(),
             cancelled,
-        }
+        };
+        (context, job.payload)
     }
 
     /// The time. A handler that asks here, and not the system, can be tested with a clock that stands still.

@@ -29,6 +29,7 @@ pub mod flows;
 pub mod heartbeat;
 pub mod kinds;
 pub mod logs;
+pub mod payload;
 pub mod pipeline;
 pub mod postgres;
 pub mod queues;

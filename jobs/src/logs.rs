@@ -101,10 +101,6 @@ struct Waiting {
     ended: bool,
 }
 
-tokio::task_local! {
-    static CURRENT: Logs;
-}
-
 impl Logs {
     pub(crate) fn new(job: Uuid, attempt: i16, claim: i64, pool: &Pool) -> Self {
         Self(Some(Arc::new(Run {
@@ -115,16 +111,6 @@ impl Logs {
             waiting: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
         })))
-    }
-
-    /// Runs a job whose context writes here.
-    pub(crate) async fn of<F: Future>(&self, run: F) -> F::Output {
-        CURRENT.scope(self.clone(), run).await
-    }
-
-    /// Where the run goes that this is called in, if [`of`](Self::of) said so.
-    pub(crate) fn current() -> Option<Self> {
-        CURRENT.try_with(Self::clone).ok()
     }
 
     /// Takes a line. Must be called inside a tokio runtime.

@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
-use serde_json::Value;
-
 use crate::{
     clock::Clock,
     context::JobContext,
     contract::{Failure, Job, JobResult, Policy},
     control::{Declared, Limits},
+    payload::Payload,
     seal::{self, Unread},
 };
 
@@ -30,7 +29,7 @@ where
 }
 
 type BoxFuture = Pin<Box<dyn Future<Output = JobResult> + Send>>;
-type Run = Arc<dyn Fn(Value, JobContext) -> BoxFuture + Send + Sync>;
+type Run = Arc<dyn Fn(Payload, JobContext) -> BoxFuture + Send + Sync>;
 
 /// A registered kind.
 #[derive(Clone)]
@@ -52,7 +51,7 @@ pub struct Entry {
 impl Entry {
     /// Decodes the payload and runs the handler, or the compensation if that is what the run is for. A payload that cannot
     /// be read is a permanent failure, and so is a compensation that nobody registered.
-    pub fn run(&self, payload: Value, context: JobContext) -> BoxFuture {
+    pub fn run(&self, payload: Payload, context: JobContext) -> BoxFuture {
         if !context.undo {
             return (self.run)(payload, context);
         }
@@ -164,7 +163,7 @@ fn runs<J: Job>(handler: impl Handler<J>) -> Run {
         let handler = Arc::clone(&handler);
         Box::pin(async move {
             let logs = context.logs.clone();
-            let result = match seal::opened::<J>(payload, context.snoozes) {
+            let result = match seal::opened::<J>(&payload, context.snoozes) {
                 Ok(job) => handler.run(job, context).await,
                 Err(Unread::Aside(outcome)) => Ok(outcome),
                 Err(Unread::Failed(failure)) => Err(failure),

@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use super::{
-    Sizes,
+    Part, Sizes,
     contestant::{Contestant, Working},
     database::Database,
 };
@@ -32,13 +32,21 @@ pub type Figures = HashMap<&'static str, f64>;
 /// Everything, each in a database of its own.
 pub async fn all(server: &str, contestant: &Contestant, sizes: &Sizes) -> anyhow::Result<Figures> {
     let mut figures = Figures::new();
-    enqueue(server, contestant, sizes, &mut figures).await.context("enqueue")?;
-    drain(server, contestant, sizes, "noop", &mut figures).await.context("drain")?;
-    if contestant.completes_in_transaction {
+    if sizes.wants(Part::Enqueue) {
+        enqueue(server, contestant, sizes, &mut figures).await.context("enqueue")?;
+    }
+    if sizes.wants(Part::Drain) {
+        drain(server, contestant, sizes, "noop", &mut figures).await.context("drain")?;
+    }
+    if contestant.completes_in_transaction && sizes.wants(Part::Tx) {
         drain(server, contestant, sizes, "tx", &mut figures).await.context("drain with transactions")?;
     }
-    pickup(server, contestant, sizes, &mut figures).await.context("pickup")?;
-    if let Some(seconds) = rescue(server, contestant).await.context("rescue")? {
+    if sizes.wants(Part::Pickup) {
+        pickup(server, contestant, sizes, &mut figures).await.context("pickup")?;
+    }
+    if sizes.wants(Part::Rescue)
+        && let Some(seconds) = rescue(server, contestant).await.context("rescue")?
+    {
         figures.insert("rescue_s", seconds);
     }
     Ok(figures)

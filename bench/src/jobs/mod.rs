@@ -47,6 +47,9 @@ pub struct Args {
     /// Only ours, without the baselines.
     #[arg(long)]
     only_ours: bool,
+    /// Only these parts, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
     /// Jobs in the history of the drain with many jobs waiting; 10000000 takes minutes and gigabytes.
     #[arg(long, default_value_t = 0)]
     history: u64,
@@ -55,9 +58,29 @@ pub struct Args {
     json: bool,
 }
 
+/// A part of the measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// `enqueue_*`
+    Enqueue,
+    /// `drain_noop`, `rss_mb`, `drain_*_cpu_us`
+    Drain,
+    /// `drain_trivial_tx`
+    Tx,
+    /// `drain_noop_loaded`
+    Loaded,
+    /// `pickup_ms_*`
+    Pickup,
+    /// `rescue_s`
+    Rescue,
+    /// `events_end_to_end_per_s`
+    Events,
+}
+
 /// How much of everything.
 #[derive(Debug, Clone)]
 struct Sizes {
+    only: Vec<Part>,
     enqueue: Duration,
     drain: u64,
     waiting: u64,
@@ -67,14 +90,25 @@ struct Sizes {
 
 impl Sizes {
     const FULL: Self = Self {
+        only: Vec::new(),
         enqueue: Duration::from_secs(5),
         drain: 200_000,
         waiting: 1_000_000,
         pickups: 500,
         events: 50_000,
     };
-    const QUICK: Self =
-        Self { enqueue: Duration::from_secs(1), drain: 20_000, waiting: 50_000, pickups: 50, events: 5_000 };
+    const QUICK: Self = Self {
+        only: Vec::new(),
+        enqueue: Duration::from_secs(1),
+        drain: 20_000,
+        waiting: 50_000,
+        pickups: 50,
+        events: 5_000,
+    };
+
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
 }
 
 /// Runs everything and prints the medians.
@@ -82,6 +116,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let server = env::var("WAYBILL_BENCH_DATABASE_URL").context("run it through `cargo xtask bench jobs`")?;
     let broker = env::var("WAYBILL_BENCH_AMQP_URL").ok();
     let (sizes, runs) = if args.quick { (Sizes::QUICK, 1) } else { (Sizes::FULL, args.runs.max(1)) };
+    let sizes = Sizes { only: args.only, ..sizes };
     let mut contestants = vec![contestant::ours()?];
     if let (false, Ok(folder)) = (args.only_ours, env::var("WAYBILL_BENCH_BASELINES")) {
         contestants.extend(contestant::baselines(&PathBuf::from(folder)));
@@ -99,8 +134,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             eprintln!("  {}", object(std::slice::from_ref(&figures)));
             all.entry(contestant.name).or_default().push(figures);
         }
-        eprintln!("run {run} of {runs}: {OURS}, {} waiting, {} in the history", sizes.waiting, args.history);
-        loaded.push(measure::drain_loaded(&server, &contestants[0], &sizes, args.history).await?);
+        if sizes.wants(Part::Loaded) {
+            eprintln!(
+                "run {run} of {runs}: {OURS}, {} waiting, {} in the history",
+                sizes.waiting, args.history
+            );
+            loaded.push(measure::drain_loaded(&server, &contestants[0], &sizes, args.history).await?);
+        }
     }
 
     let mut line = Map::new();
@@ -135,7 +175,7 @@ async fn one(
     sizes: &Sizes,
 ) -> anyhow::Result<Figures> {
     let mut figures = measure::all(server, contestant, sizes).await?;
-    if let (OURS, Some(broker)) = (contestant.name, broker) {
+    if let (OURS, Some(broker), true) = (contestant.name, broker, sizes.wants(Part::Events)) {
         let rate = events::end_to_end(server, broker, sizes.events).await.context("events")?;
         figures.insert("events_end_to_end_per_s", rate);
     }

@@ -65,7 +65,7 @@ impl AmqpConsumer {
         let name = self.stage.pipeline.name();
         let (mut items, mut unreadable, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
         for message in &batch.messages {
-            match item::read_slice(&message.data) {
+            match item::read(&message.data) {
                 Ok(_) if is_again(message) => meter::handled(name, Lane::Amqp, "ignored", 1),
                 Ok(event) if seen.insert(event.id) => {
                     items.push(Item { event, place: Place::Message { seq: seq_of(message) } });

@@ -60,7 +60,7 @@ impl DeadConsumer {
             let (queue, reason) = death(message);
             let pipeline = self.topology.pipeline_of(&queue).unwrap_or("unknown").to_owned();
             let given = pipelines.entry(pipeline).or_default();
-            match item::read_slice(&message.data) {
+            match item::read(&message.data) {
                 Ok(event) => {
                     let failure = Failure::retryable(format!("the broker gave it up: {reason}"));
                     given.parked.push(Parked {

@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 use waybill_schema::{Conn, sql};
 
-use crate::postgres::complete::{PutBack, put_back};
+use crate::postgres::{PutBack, put_back};
 
 #[derive(QueryableByName)]
 struct Stray {

@@ -50,7 +50,7 @@ pub(crate) async fn run(
                 attempt: job.attempt,
                 max_attempts: job.max_attempts,
             }),
-            event: item::read(job.payload).unwrap(),
+            event: item::read(job.payload.as_bytes()).unwrap(),
         })
         .collect();
     let events = items.iter().map(|item| item.event.clone()).collect();

@@ -258,7 +258,7 @@ impl JobConsumer {
         for job in jobs {
             let ticket =
                 Ticket { id: job.id, claim: job.claim, attempt: job.attempt, max_attempts: job.max_attempts };
-            match item::read(job.payload.clone()) {
+            match item::read(job.payload.as_bytes()) {
                 Ok(event) => match newer::reads(self.stage.pipeline.as_ref(), &event) {
                     Reads::Yes => items.push(Item { event, place: Place::Job(ticket) }),
                     Reads::NewerVersion => ends.push((ticket, newer::aside(&event, job.snoozes))),

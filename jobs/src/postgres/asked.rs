@@ -6,7 +6,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 use waybill_schema::Conn;
 
-use super::complete::{Entry, PutBack};
+use super::{complete::Entry, put_back::PutBack};
 
 /// A run that ended short of done.
 pub(super) struct Ending<'a> {

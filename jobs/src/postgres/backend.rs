@@ -17,12 +17,13 @@ use uuid::Uuid;
 
 use super::{
     completer::{Completer, Resolution},
-    fetch::{Fetched, Jobs},
+    fetch::{Batch, Jobs},
     session::Session,
     tid::Tid,
 };
 
-/// The claimed jobs of one queue as an apalis backend.
+/// The claims of one queue as an apalis backend: a task of apalis is the jobs of a claim, so that what it costs (a future, its
+/// extensions, a context: a sixth of what a worker spent on a job when a task was a job) is paid once for up to 500.
 ///
 /// It never fails, since an error would end the apalis worker and drop its running handlers, and it ends only when the
 /// session stops: what was claimed and not started is then handed back.
@@ -41,14 +42,14 @@ impl QueueBackend {
         Self { queue: queue.into(), jobs: Arc::new(Mutex::new(jobs)), session, completer }
     }
 
-    fn poll_jobs(&self, cx: &mut Context<'_>) -> Poll<Option<Fetched>> {
+    fn poll_jobs(&self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let next = jobs.poll_recv(cx);
         match next {
-            Poll::Ready(Some(fetched)) if self.session.stop().is_cancelled() => {
-                self.hand_back(fetched);
-                while let Ok(fetched) = jobs.try_recv() {
-                    self.hand_back(fetched);
+            Poll::Ready(Some(batch)) if self.session.stop().is_cancelled() => {
+                self.hand_back(batch);
+                while let Ok(batch) = jobs.try_recv() {
+                    self.hand_back(batch);
                 }
                 // The fetcher may still be sending; its end of the channel closes with it.
                 cx.waker().wake_by_ref();
@@ -58,13 +59,13 @@ impl QueueBackend {
         }
     }
 
-    fn hand_back(&self, fetched: Fetched) {
-        let completer = self.completer.clone();
-        tokio::spawn(async move {
-            let (id, claim) = (fetched.job.id, fetched.job.claim);
-            completer.settle(id, claim, Tid::UNKNOWN, Resolution::HAND_BACK).await;
-            fetched.session.release(id, claim);
-        });
+    fn hand_back(&self, batch: Batch) {
+        for fetched in batch.jobs {
+            let (hand, session) = (fetched.hand, Arc::clone(&batch.session));
+            let (id, claim) = (hand.id, hand.claim);
+            let then = Box::new(move |_| session.release([&*hand]));
+            self.completer.settle_then(id, claim, Tid::UNKNOWN, Resolution::HAND_BACK, then);
+        }
     }
 }
 
@@ -75,7 +76,7 @@ impl fmt::Debug for QueueBackend {
 }
 
 impl Backend for QueueBackend {
-    type Task = Task<Fetched>;
+    type Task = Task<Batch>;
     type Error = Infallible;
 
     fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
@@ -88,7 +89,7 @@ impl Backend for QueueBackend {
         worker: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
         match self.poll_jobs(cx) {
-            Poll::Ready(Some(fetched)) => Poll::Ready(Some(Ok(Task::new(fetched)))),
+            Poll::Ready(Some(batch)) => Poll::Ready(Some(Ok(Task::new(batch)))),
             Poll::Ready(None) => {
                 // Without this the worker would wait, after its last job, for somebody to stop it.
                 let _ = worker.stop();
@@ -104,7 +105,7 @@ impl Backend for QueueBackend {
 }
 
 impl BackendConfig for QueueBackend {
-    type Args = Fetched;
+    type Args = Batch;
     type Id = Uuid;
     type Kind = Ephemeral;
     type Config = ();

@@ -13,6 +13,8 @@ use serde_json::Value;
 use uuid::Uuid;
 use waybill_schema::Conn;
 
+use crate::payload::Payload;
+
 use super::{
     limited,
     tid::{Tid, TidSql},
@@ -62,7 +64,7 @@ pub struct Claimed {
     pub traceparent: Option<String>,
     /// The arguments.
     #[diesel(sql_type = Jsonb)]
-    pub payload: Value,
+    pub payload: Payload,
     /// When it was enqueued.
     #[diesel(sql_type = Timestamptz)]
     pub created_at: DateTime<Utc>,

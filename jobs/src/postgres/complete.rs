@@ -1,11 +1,11 @@
-//! Ending a run: from `running` to history, to the dead letters, or back into the queue.
+//! Ending a run for good: from `running` to history, or to the dead letters.
 //!
 //! Each function is one statement for any number of jobs, answers with the ids whose claim still held, and leaves the
 //! others alone. All of them may be called inside a transaction.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
-use diesel::sql_types::{Array, BigInt, Double, Jsonb, Nullable, SmallInt, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use diesel::{QueryResult, QueryableByName};
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
@@ -21,12 +21,12 @@ use super::{
 const ERROR_LIMIT: usize = 2_000;
 
 #[derive(QueryableByName)]
-struct Ended {
+pub(super) struct Ended {
     #[diesel(sql_type = SqlUuid)]
     id: Uuid,
 }
 
-fn ids(rows: Vec<Ended>) -> Vec<Uuid> {
+pub(super) fn ids(rows: Vec<Ended>) -> Vec<Uuid> {
     rows.into_iter().map(|row| row.id).collect()
 }
 
@@ -77,23 +77,6 @@ pub enum End {
     Discarded(Entry),
 }
 
-/// A job that goes back into the queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PutBack {
-    /// The job.
-    pub id: Uuid,
-    /// Its fencing token.
-    pub claim: i64,
-    /// How long until it may run again. With none it keeps its place in the queue.
-    pub delay: Duration,
-    /// Whether the attempt is given back.
-    pub refund: bool,
-    /// Whether it counts as a snooze.
-    pub snooze: bool,
-    /// For the history; `None` if nothing of the job has run.
-    pub entry: Option<Entry>,
-}
-
 macro_rules! move_done {
     ($found:literal) => {
         concat!(
@@ -113,9 +96,16 @@ macro_rules! move_done {
                  case when undo then 'cancelled' else 'done' end, failures, clock_timestamp(), result,
                  case when undo then cancel ->> 'reason' end
              from gone)
-         select id from gone"
+         select coalesce(array_agg(id), '{}') as ids from gone"
         )
     };
+}
+
+/// One row for all: to send each and to read it costs more than to gather them.
+#[derive(QueryableByName)]
+struct Gone {
+    #[diesel(sql_type = Array<SqlUuid>)]
+    ids: Vec<Uuid>,
 }
 
 /// Moves jobs to the history as done; the hot path, so it carries nothing but results.
@@ -128,9 +118,9 @@ pub async fn complete_done(
         .bind::<Array<SqlUuid>, _>(jobs.iter().map(|job| job.0).collect::<Vec<_>>())
         .bind::<Array<BigInt>, _>(jobs.iter().map(|job| job.1).collect::<Vec<_>>())
         .bind::<Array<Nullable<Jsonb>>, _>(results)
-        .load(conn)
+        .get_result(conn)
         .await
-        .map(ids)
+        .map(|gone: Gone| gone.ids)
 }
 
 /// The same for rows that are where they were when they were claimed; others are left alone.
@@ -147,9 +137,9 @@ async fn complete_in_place(
     .bind::<Array<BigInt>, _>(jobs.iter().map(|job| job.1).collect::<Vec<_>>())
     .bind::<Array<Nullable<Jsonb>>, _>(results)
     .bind::<Array<TidSql>, _>(places)
-    .load(conn)
+    .get_result(conn)
     .await
-    .map(ids)
+    .map(|gone: Gone| gone.ids)
 }
 
 /// Most rows are found without a search of the index, a sixth of what the statement costs; the rest (something was noted on them, or they
@@ -210,7 +200,7 @@ pub async fn complete(conn: &mut Conn, jobs: &[Completion]) -> QueryResult<Vec<U
 }
 
 /// What the statements above left alone is not ours any more, or was asked to end while it ran.
-async fn end_rest<'a>(
+pub(super) async fn end_rest<'a>(
     conn: &mut Conn,
     held: &mut Vec<Uuid>,
     runs: impl Iterator<Item = Ending<'a>>,
@@ -249,43 +239,6 @@ async fn close(conn: &mut Conn, jobs: &[(Uuid, i64, &'static str, &Entry)]) -> Q
     .load(conn)
     .await
     .map(ids)
-}
-
-/// Puts jobs back into the queue: retried, snoozed, interrupted or handed back. One that was asked to end is cancelled instead.
-///
-/// A job keeps the last 50 entries of its history: one that snoozes for weeks must not grow without end.
-pub async fn put_back(conn: &mut Conn, jobs: &[PutBack]) -> QueryResult<Vec<Uuid>> {
-    let mut held = waybill_schema::sql(
-        "update jobs j
-         set state = case when t.delay > 0 then 'scheduled' else 'queued' end,
-             run_at = case when t.delay > 0 then clock_timestamp() + t.delay * interval '1 second' else j.run_at end,
-             attempt = j.attempt - t.refund, snoozes = j.snoozes + t.snooze,
-             worker_id = null, claimed_at = null,
-             failures = case when t.outcome is null then j.failures
-                 else (case when jsonb_array_length(j.failures) >= 50 then j.failures - 0 else j.failures end)
-                     || jsonb_build_object('attempt', j.attempt, 'outcome', t.outcome, 'error', t.error,
-                         'started_at', j.claimed_at, 'finished_at', clock_timestamp(), 'worker_id', j.worker_id)
-                 end
-         from unnest($1, $2, $3, $4, $5, $6, $7) as t(id, claim, delay, refund, snooze, outcome, error)
-         where j.id = t.id and j.claim = t.claim and j.state = 'running' and (j.cancel is null or j.undo)
-         returning j.id",
-    )
-    .bind::<Array<SqlUuid>, _>(jobs.iter().map(|job| job.id).collect::<Vec<_>>())
-    .bind::<Array<BigInt>, _>(jobs.iter().map(|job| job.claim).collect::<Vec<_>>())
-    .bind::<Array<Double>, _>(jobs.iter().map(|job| job.delay.as_secs_f64()).collect::<Vec<_>>())
-    .bind::<Array<SmallInt>, _>(jobs.iter().map(|job| i16::from(job.refund)).collect::<Vec<_>>())
-    .bind::<Array<SmallInt>, _>(jobs.iter().map(|job| i16::from(job.snooze)).collect::<Vec<_>>())
-    .bind::<Array<Nullable<Text>>, _>(
-        jobs.iter().map(|job| job.entry.as_ref().map(|entry| entry.outcome)).collect::<Vec<_>>(),
-    )
-    .bind::<Array<Nullable<Text>>, _>(
-        jobs.iter().map(|job| job.entry.as_ref().map(|entry| entry.error.as_str())).collect::<Vec<_>>(),
-    )
-    .load(conn)
-    .await
-    .map(ids)?;
-    end_rest(conn, &mut held, jobs.iter().map(Ending::from)).await?;
-    Ok(held)
 }
 
 /// Moves jobs to the dead letters: (id, claim, the attempt's entry, why there is no other attempt). One that was asked to

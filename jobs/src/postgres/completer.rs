@@ -12,8 +12,9 @@ use uuid::Uuid;
 use waybill_schema::Conn;
 
 use super::{
-    complete::{Completion, End, Entry, PutBack, bury, complete, put_back},
+    complete::{Completion, End, Entry, bury, complete},
     link::{Link, LinkError},
+    put_back::{PutBack, put_back},
     tid::Tid,
 };
 
@@ -67,12 +68,15 @@ pub enum Settled {
     ClaimLost,
 }
 
+/// What is done once an outcome is durable. Dropped, if it never will be.
+pub type Then = Box<dyn FnOnce(Settled) + Send>;
+
 struct Item {
     id: Uuid,
     claim: i64,
     place: Tid,
     resolution: Resolution,
-    answer: oneshot::Sender<Settled>,
+    then: Then,
     tries: u8,
 }
 
@@ -94,15 +98,24 @@ impl Completer {
     /// Makes an outcome durable; comes back when it is, however long the database is away.
     ///
     /// `place` is where the job's row probably is.
-    pub async fn settle(&self, id: Uuid, claim: i64, place: Tid, mut resolution: Resolution) -> Settled {
+    pub async fn settle(&self, id: Uuid, claim: i64, place: Tid, resolution: Resolution) -> Settled {
+        let (answer, settled) = oneshot::channel();
+        let then = Box::new(move |settled| {
+            let _ = answer.send(settled);
+        });
+        self.settle_then(id, claim, place, resolution, then);
+        settled.await.unwrap_or(Settled::ClaimLost)
+    }
+
+    /// The same for who does not wait: `then` is called when the outcome is durable.
+    pub fn settle_then(&self, id: Uuid, claim: i64, place: Tid, mut resolution: Resolution, then: Then) {
         if let Resolution::Over(End::Done(Some(result))) = &mut resolution {
             without_nul(result);
         }
-        let (answer, settled) = oneshot::channel();
-        if self.items.send(Item { id, claim, place, resolution, answer, tries: 0 }).is_err() {
-            return Settled::ClaimLost;
+        let item = Item { id, claim, place, resolution, then, tries: 0 };
+        if let Err(mpsc::error::SendError(item)) = self.items.send(item) {
+            (item.then)(Settled::ClaimLost);
         }
-        settled.await.unwrap_or(Settled::ClaimLost)
     }
 }
 
@@ -120,15 +133,11 @@ async fn settle(link: &mut Link, batch: Vec<Item>) {
     let mut pause = BACKOFF.0;
     let mut uncertain = false;
     while let Some(mut items) = pending.pop_front() {
-        let error = match store(link, &items).await {
+        let error = match store(link, Sorted::of(&items)).await {
             Ok(held) => {
                 pause = BACKOFF.0;
-                for item in items {
-                    // After an error the statement may have taken effect all the same; then the job is no longer running
-                    // because of us, not because of another worker. Either way it is over for this run.
-                    let kept = uncertain || held.contains(&item.id);
-                    let _ = item.answer.send(if kept { Settled::Kept } else { Settled::ClaimLost });
-                }
+                // Beside the next statement, not before it.
+                tokio::spawn(async move { tell(items, &held, uncertain) });
                 continue;
             }
             Err(error) => error,
@@ -152,6 +161,15 @@ async fn settle(link: &mut Link, batch: Vec<Item>) {
             }
         }
         pending.push_back(items);
+    }
+}
+
+fn tell(items: Vec<Item>, held: &Held, uncertain: bool) {
+    for item in items {
+        // After an error the statement may have taken effect all the same; then the job is no longer running because of us, not
+        // because of another worker. Either way it is over for this run.
+        let kept = uncertain || held.has(item.id);
+        (item.then)(if kept { Settled::Kept } else { Settled::ClaimLost });
     }
 }
 
@@ -195,6 +213,21 @@ async fn is_alive(link: &mut Link, error: &LinkError) -> bool {
     .is_ok()
 }
 
+/// Whose outcomes counted.
+enum Held {
+    All,
+    Only(HashSet<Uuid>),
+}
+
+impl Held {
+    fn has(&self, id: Uuid) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(ids) => ids.contains(&id),
+        }
+    }
+}
+
 /// Outcomes by the statement they need.
 #[derive(Default)]
 struct Sorted {
@@ -214,9 +247,18 @@ impl Sorted {
         }
     }
 
+    fn of(items: &[Item]) -> Self {
+        let mut sorted = Self::default();
+        for item in items {
+            sorted.add(item.id, item.claim, item.place, item.resolution.clone());
+        }
+        sorted
+    }
+
     /// At most one statement of each sort; each commits by itself, and a repetition changes nothing.
-    async fn write(&self, conn: &mut Conn) -> QueryResult<HashSet<Uuid>> {
-        let mut held = HashSet::with_capacity(self.over.len() + self.back.len() + self.dead.len());
+    async fn write(&self, conn: &mut Conn) -> QueryResult<Held> {
+        let all = self.over.len() + self.back.len() + self.dead.len();
+        let mut held = Vec::new();
         if !self.over.is_empty() {
             held.extend(complete(conn, &self.over).await?);
         }
@@ -226,15 +268,11 @@ impl Sorted {
         if !self.dead.is_empty() {
             held.extend(bury(conn, &self.dead).await?);
         }
-        Ok(held)
+        Ok(if held.len() == all { Held::All } else { Held::Only(held.into_iter().collect()) })
     }
 }
 
-async fn store(link: &mut Link, items: &[Item]) -> Result<HashSet<Uuid>, LinkError> {
-    let mut sorted = Sorted::default();
-    for item in items {
-        sorted.add(item.id, item.claim, item.place, item.resolution.clone());
-    }
+async fn store(link: &mut Link, sorted: Sorted) -> Result<Held, LinkError> {
     link.run(LIMIT, |mut conn| async move {
         let held = sorted.write(&mut conn).await;
         (conn, held)
@@ -252,5 +290,5 @@ pub(crate) async fn write_one(
 ) -> QueryResult<bool> {
     let mut sorted = Sorted::default();
     sorted.add(id, claim, Tid::UNKNOWN, resolution);
-    Ok(sorted.write(conn).await?.contains(&id))
+    Ok(sorted.write(conn).await?.has(id))
 }

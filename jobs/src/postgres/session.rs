@@ -1,9 +1,9 @@
 //! A worker's life under one id, from its row in `workers` to the loss or return of it.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use serde_json::{Value, json};
@@ -11,61 +11,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::claim::Claimed;
-
-/// What a job of ours needs while it runs.
-struct Held {
-    claim: i64,
-    /// The claim that it came with.
-    batch: i64,
-    /// Whether this is the run of its compensation.
-    undo: bool,
-    cancel: CancellationToken,
-    /// Cancelled when somebody wants the job cancelled. Of its own, because the handler's token may have been cancelled before,
-    /// for another reason: by a heartbeat that was away.
-    asked: CancellationToken,
-    /// An audit has seen it without a row that is ours.
-    suspect: bool,
-    /// Its kind, and when its handler must have ended at the latest; once it has begun.
-    due: Option<(&'static str, Instant)>,
-    /// That it did not has been said.
-    told: bool,
-}
-
-/// Jobs that should have ended.
-#[derive(Debug, Default)]
-pub(crate) struct Overdue {
-    /// How many.
-    pub jobs: usize,
-    /// Those that were not among them before: id, kind and for how long.
-    pub fresh: Vec<(Uuid, &'static str, Duration)>,
-}
-
-/// The claims of a worker, each with the number of its jobs that have not ended.
-#[derive(Default)]
-struct Batches {
-    open: HashMap<i64, usize>,
-    over: Vec<i64>,
-}
-
-impl Batches {
-    fn end(&mut self, batch: i64) {
-        if let Entry::Occupied(mut open) = self.open.entry(batch) {
-            *open.get_mut() -= 1;
-            if *open.get() == 0 {
-                open.remove();
-                self.over.push(batch);
-            }
-        }
-    }
-}
+use super::{
+    claim::Claimed,
+    in_hand::{Hand, InHand, Overdue},
+};
 
 /// One life of a worker. When others take it for dead, the process goes on with a new one.
 pub struct Session {
     id: Uuid,
-    jobs: Mutex<HashMap<Uuid, Held>>,
-    batches: Mutex<Batches>,
-    handlers: Mutex<CancellationToken>,
+    hand: Hand,
     stop: CancellationToken,
     abandon: CancellationToken,
     lost: CancellationToken,
@@ -93,9 +47,7 @@ impl Session {
             quiet,
             places: Mutex::default(),
             id: waybill_schema::new_id(),
-            jobs: Mutex::default(),
-            batches: Mutex::default(),
-            handlers: Mutex::default(),
+            hand: Hand::default(),
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
             lost: CancellationToken::new(),
@@ -172,9 +124,7 @@ impl Session {
 
     /// Asks the running handlers to stop. Those that start later are not asked.
     pub(crate) fn cancel_handlers(&self) {
-        let mut current = lock(&self.handlers);
-        current.cancel();
-        *current = CancellationToken::new();
+        self.hand.cancel();
     }
 
     /// Ends the session: others have its jobs.
@@ -185,113 +135,45 @@ impl Session {
         self.abandon.cancel();
     }
 
-    /// Takes note of claimed jobs; answers with the tokens that their handlers get, in the same order.
-    ///
-    /// All of them before the first one runs: the row of a claim goes when all of its jobs have ended.
-    pub(crate) fn hold(&self, claimed: &[Claimed]) -> Vec<CancellationToken> {
-        let mut tokens = Vec::with_capacity(claimed.len());
-        let handlers = lock(&self.handlers);
-        let (mut jobs, mut batches) = (lock(&self.jobs), lock(&self.batches));
-        for job in claimed {
-            let cancel = handlers.child_token();
-            let (claim, batch) = (job.claim, job.claim_batch);
-            let held = Held {
-                claim,
-                batch,
-                undo: job.undo,
-                cancel: cancel.clone(),
-                asked: CancellationToken::new(),
-                suspect: false,
-                due: None,
-                told: false,
-            };
-            if let Some(before) = jobs.insert(job.id, held) {
-                batches.end(before.batch);
-            }
-            *batches.open.entry(batch).or_default() += 1;
-            tokens.push(cancel);
-        }
-        tokens
+    /// Takes note of claimed jobs; answers with what is to be shared of each, in the same order.
+    pub(crate) fn hold(&self, claimed: &[Claimed]) -> Vec<Arc<InHand>> {
+        self.hand.hold(claimed)
     }
 
     /// Claims whose jobs have all ended. Whoever takes them removes their rows, or gives them back.
     pub(crate) fn take_ended(&self) -> Vec<i64> {
-        std::mem::take(&mut lock(&self.batches).over)
+        self.hand.take_over()
     }
 
     /// Gives back what [`Session::take_ended`] answered.
     pub(crate) fn give_back_ended(&self, batches: Vec<i64>) {
-        lock(&self.batches).over.extend(batches);
+        self.hand.give_back_over(batches);
     }
 
     /// Claims of which jobs have not ended.
     pub(crate) fn open_claims(&self) -> Vec<i64> {
-        lock(&self.batches).open.keys().copied().collect()
+        self.hand.open()
     }
 
     /// Asks handlers to end because their jobs are not wanted any more; ids that are not ours are ignored. So are those that
     /// undo: it is the run before that was asked, and the word of it came late.
     pub(crate) fn ask(&self, ids: &[Uuid]) {
-        if ids.is_empty() {
-            return;
-        }
-        let mut jobs = lock(&self.jobs);
-        for id in ids {
-            if let Some(held) = jobs.get_mut(id).filter(|held| !held.undo) {
-                held.asked.cancel();
-                held.cancel.cancel();
-            }
-        }
-    }
-
-    /// Cancelled when this claim is asked to end; never, if it is not ours any more.
-    pub(crate) fn asked(&self, id: Uuid, claim: i64) -> CancellationToken {
-        let jobs = lock(&self.jobs);
-        let held = jobs.get(&id).filter(|held| held.claim == claim);
-        held.map(|held| held.asked.clone()).unwrap_or_default()
-    }
-
-    /// Takes note that a handler begins, which must have ended by `due`.
-    pub(crate) fn begun(&self, id: Uuid, claim: i64, kind: &'static str, due: Instant) {
-        if let Some(held) = lock(&self.jobs).get_mut(&id).filter(|held| held.claim == claim) {
-            held.due = Some((kind, due));
-        }
-    }
-
-    /// Takes note that a handler has ended: that its end cannot be stored yet is not its fault.
-    pub(crate) fn ended(&self, id: Uuid, claim: i64) {
-        if let Some(held) = lock(&self.jobs).get_mut(&id).filter(|held| held.claim == claim) {
-            held.due = None;
-        }
+        self.hand.ask(ids);
     }
 
     /// Whose handlers should have ended by `now`.
     pub(crate) fn overdue(&self, now: Instant) -> Overdue {
-        let mut overdue = Overdue::default();
-        for (id, held) in lock(&self.jobs).iter_mut() {
-            if let Some((kind, due)) = held.due.filter(|(_, due)| *due < now) {
-                overdue.jobs += 1;
-                if !std::mem::replace(&mut held.told, true) {
-                    overdue.fresh.push((*id, kind, now - due));
-                }
-            }
-        }
-        overdue
+        self.hand.overdue(now)
     }
 
-    /// Forgets a job whose end is durable.
-    pub(crate) fn release(&self, id: Uuid, claim: i64) {
-        let mut jobs = lock(&self.jobs);
-        if jobs.get(&id).is_some_and(|held| held.claim == claim)
-            && let Some(held) = jobs.remove(&id)
-        {
-            lock(&self.batches).end(held.batch);
-        }
+    /// Forgets jobs whose ends are durable.
+    pub(crate) fn release<'a>(&self, jobs: impl IntoIterator<Item = &'a InHand>) {
+        self.hand.release(jobs);
     }
 
     /// Jobs in hand.
     pub fn in_hand(&self) -> usize {
-        lock(&self.jobs).len()
+        self.hand.len()
     }
 
     /// Compares what we hold with what the database says we hold, and answers with what only the database knows.
@@ -299,18 +181,7 @@ impl Session {
     /// Jobs that are no longer ours (their rows were changed by an operator, or given to another worker) get their token
     /// cancelled, once they were found so twice: a completion may be on its way.
     pub(crate) fn reconcile(&self, rows: &HashMap<Uuid, i64>) -> Vec<(Uuid, i64)> {
-        let mut jobs = lock(&self.jobs);
-        for (id, held) in jobs.iter_mut() {
-            let ours = rows.get(id) == Some(&held.claim);
-            if !ours && held.suspect {
-                held.cancel.cancel();
-            }
-            held.suspect = !ours;
-        }
-        rows.iter()
-            .filter(|(id, claim)| jobs.get(id).is_none_or(|held| held.claim < **claim))
-            .map(|(id, claim)| (*id, *claim))
-            .collect()
+        self.hand.reconcile(rows)
     }
 }
 
@@ -319,11 +190,13 @@ pub(crate) mod tests {
     use chrono::Utc;
     use serde_json::Value;
     use tokio::sync::watch;
-    use tokio_util::sync::CancellationToken;
     use uuid::Uuid;
 
-    use super::Session;
-    use crate::postgres::{Claimed, Tid};
+    use super::{Arc, InHand, Session};
+    use crate::{
+        payload::Payload,
+        postgres::{Claimed, Tid},
+    };
 
     fn claimed(id: Uuid, claim: i64, claim_batch: i64) -> Claimed {
         let now = Utc::now();
@@ -341,7 +214,7 @@ pub(crate) mod tests {
             partition_key: None,
             correlation_id: None,
             traceparent: None,
-            payload: Value::Null,
+            payload: Payload::from(&Value::Null),
             created_at: now,
             flow_id: None,
             step: None,
@@ -353,7 +226,7 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn hold(session: &Session, id: Uuid, claim: i64) -> CancellationToken {
+    pub(crate) fn hold(session: &Session, id: Uuid, claim: i64) -> Arc<InHand> {
         session.hold(&[claimed(id, claim, claim)]).remove(0)
     }
 
@@ -362,16 +235,16 @@ pub(crate) mod tests {
     fn a_word_that_comes_late_does_not_end_the_run_that_undoes() {
         let (session, id) = (Session::new(watch::Sender::default()), waybill_schema::new_id());
         let first = hold(&session, id, 1);
-        session.release(id, 1);
+        session.release([&*first]);
         let undo = hold(&session, id, 2);
         session.ask(&[id]);
-        assert!(!undo.is_cancelled() && !session.asked(id, 2).is_cancelled());
-        assert!(!first.is_cancelled(), "it had ended");
-        session.release(id, 2);
+        assert!(!undo.cancel.is_cancelled() && !undo.asked.is_asked());
+        assert!(!first.cancel.is_cancelled(), "it had ended");
+        session.release([&*undo]);
         let next = hold(&session, id, 3);
         session.ask(&[id, waybill_schema::new_id()]);
-        assert!(next.is_cancelled() && session.asked(id, 3).is_cancelled());
-        assert!(!session.asked(id, 2).is_cancelled(), "of another claim");
+        assert!(next.cancel.is_cancelled() && next.asked.is_asked());
+        assert!(!undo.asked.is_asked(), "of another claim");
     }
 
     /// The row of a claim says whose the jobs are, so it must not go before the last of them has ended.
@@ -379,17 +252,37 @@ pub(crate) mod tests {
     fn a_claim_is_over_when_the_last_of_its_jobs_has_ended() {
         let (session, a, b) =
             (Session::new(watch::Sender::default()), waybill_schema::new_id(), waybill_schema::new_id());
-        session.hold(&[claimed(a, 1, 7), claimed(b, 1, 7)]);
-        session.release(a, 1);
-        session.release(a, 1);
+        let held = session.hold(&[claimed(a, 1, 7), claimed(b, 1, 7)]);
+        session.release([&*held[0]]);
+        session.release([&*held[0]]);
         assert_eq!((session.take_ended(), session.open_claims()), (vec![], vec![7]));
         // The same job, claimed anew: its first claim was lost without our knowing.
-        session.hold(&[claimed(b, 2, 8)]);
+        let anew = session.hold(&[claimed(b, 2, 8)]);
         assert_eq!((session.take_ended(), session.open_claims()), (vec![7], vec![8]));
-        session.release(b, 1);
+        session.release([&*held[1]]);
         assert_eq!(session.open_claims(), vec![8], "that claim is not the present one");
-        session.release(b, 2);
+        session.release([&*anew[0]]);
         session.give_back_ended(vec![7]);
         assert_eq!(session.take_ended(), vec![8, 7]);
+    }
+
+    /// A handler that has ended is not overdue, however long its end waits for the database; one that never begins has no time.
+    #[test]
+    fn only_a_handler_that_runs_is_overdue_and_it_is_said_once() {
+        let session = Session::new(watch::Sender::default());
+        let ids = [1, 2, 3].map(|_| waybill_schema::new_id());
+        let [begun, ended, waits] = ids.map(|id| hold(&session, id, 1));
+        let due = std::time::Instant::now();
+        begun.begun("a", due);
+        ended.begun("b", due);
+        ended.ended();
+        let later = due + std::time::Duration::from_secs(1);
+        assert_eq!(session.overdue(due).jobs, 0);
+        let overdue = session.overdue(later);
+        assert_eq!((overdue.jobs, overdue.fresh), (1, vec![(begun.id, "a", later - due)]));
+        let again = session.overdue(later);
+        assert_eq!((again.jobs, again.fresh.len()), (1, 0));
+        session.release([&*begun, &*ended, &*waits]);
+        assert_eq!((session.overdue(later).jobs, session.in_hand()), (0, 0));
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use waybill_schema::{Conn, Pool};
 
-use crate::postgres::complete::PutBack;
+use crate::postgres::PutBack;
 use crate::postgres::{
     Completer, LinkError, Resolution, Tid,
     held::{forget_claims, held},

@@ -1,18 +1,16 @@
 //! One attempt in the caller's own task, with the timeout, the panics and the verdict of a worker.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe, time::Duration};
+use std::time::Duration;
 
-use apalis_core::error::BoxDynError;
-use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    service::{Signals, bounded},
-    verdict::{Attempt, Broken, judge},
+    service::{Signals, bounded, caught},
+    verdict::{Attempt, judge},
 };
 use crate::{
     contract::{JobResult, Policy},
-    postgres::Resolution,
+    postgres::{Resolution, in_hand::Asked},
 };
 
 /// How long a handler has to end by itself after its timeout.
@@ -25,11 +23,7 @@ pub(crate) async fn attempt(
     policy: Policy,
     cancel: &CancellationToken,
 ) -> (&'static str, Option<Resolution>) {
-    let caught = async {
-        let caught: Result<JobResult, Box<dyn Any + Send>> = AssertUnwindSafe(run).catch_unwind().await;
-        caught.map_err(|panic| BoxDynError::from(Broken::panicked(&panic)))
-    };
-    let never = CancellationToken::new();
-    let signals = Signals { cancel, asked: &never, abandon: &never };
-    judge(Attempt { number, max, policy }, bounded(caught, policy.timeout, GRACE, signals).await)
+    let (asked, abandon) = (Asked::default(), CancellationToken::new());
+    let signals = Signals { cancel, asked: &asked, abandon: &abandon };
+    judge(Attempt { number, max, policy }, bounded(caught(run), policy.timeout, GRACE, signals).await)
 }

@@ -2,18 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use apalis::layers::catch_panic::CatchPanicLayer;
 use apalis_core::{
     monitor::{Monitor, MonitorError},
-    worker::{builder::WorkerBuilder, ext::parallelize::ParallelizeExt},
+    worker::builder::WorkerBuilder,
 };
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Worker, audit,
-    service::{DeadlineLayer, ObserveLayer, RunJob, SettleLayer, Shared},
-    verdict::Broken,
+    service::{RunClaim, Shared},
     watchdog,
 };
 use crate::{
@@ -126,15 +124,8 @@ fn start(
         let backend = QueueBackend::new(queue, jobs, Arc::clone(session), completer.clone());
         let (queue, shared) = (queue.clone(), Arc::clone(&shared));
         monitor = monitor.register(move |_| {
-            // Outermost first. Concurrency is the number of places that the fetcher fills.
-            WorkerBuilder::new(queue.clone())
-                .backend(backend.clone())
-                .parallelize(tokio::spawn)
-                .layer(ObserveLayer::new(&queue, &shared))
-                .layer(SettleLayer::new(&shared))
-                .layer(DeadlineLayer::new(&shared))
-                .layer(CatchPanicLayer::<_, Broken>::with_panic_handler(Broken::panicked))
-                .build(RunJob::new(&shared))
+            // Concurrency is the number of places that the fetcher fills.
+            WorkerBuilder::new(queue.clone()).backend(backend.clone()).build(RunClaim::new(&queue, &shared))
         });
     }
     tokio::spawn(fetcher.run());

@@ -2,8 +2,6 @@
 
 use std::{any::Any, time::Duration};
 
-use apalis_core::error::BoxDynError;
-
 use crate::{
     contract::{Failure, JobResult, Outcome, Policy},
     postgres::{
@@ -46,8 +44,7 @@ fn words(said: Option<&String>) -> String {
 
 impl Broken {
     /// What a panic said.
-    #[allow(clippy::borrowed_box)] // The signature apalis asks for.
-    pub(super) fn panicked(panic: &Box<dyn Any + Send>) -> Self {
+    pub(super) fn panicked(panic: &(dyn Any + Send)) -> Self {
         let text = panic
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())
@@ -67,7 +64,7 @@ pub(super) struct Attempt {
 /// What becomes of the job, and the outcome's name for metrics; no resolution if the handler has recorded it itself.
 pub(super) fn judge(
     attempt: Attempt,
-    result: Result<JobResult, BoxDynError>,
+    result: Result<JobResult, Broken>,
 ) -> (&'static str, Option<Resolution>) {
     let resolution = match result {
         Ok(Ok(Outcome::Finished(finished))) => return (finished.0, None),
@@ -84,26 +81,20 @@ pub(super) fn judge(
         }
         Ok(Ok(Outcome::RetryIn { after, reason })) => again(attempt, "retry", reason, after),
         Ok(Err(failure)) => after_failure(attempt.number, attempt.max, &attempt.policy, "failed", failure),
-        Err(error) => match error.downcast_ref::<Broken>() {
-            Some(Broken::Cancelled { .. }) => {
-                let entry = Entry::new("cancelled", error.to_string());
-                return ("cancelled", Some(Resolution::Over(End::Cancelled(entry))));
-            }
-            Some(Broken::Interrupted { .. }) => {
-                let entry = Some(Entry::new("interrupted", error.to_string()));
-                let back = Resolution::Back { delay: Duration::ZERO, refund: true, snooze: false, entry };
-                return ("interrupted", Some(back));
-            }
-            broken => {
-                let outcome = match broken {
-                    Some(Broken::Panicked(_)) => "panicked",
-                    Some(Broken::TimedOut { .. }) => "timed_out",
-                    _ => "failed",
-                };
-                let failure = Failure::retryable(error.to_string());
-                after_failure(attempt.number, attempt.max, &attempt.policy, outcome, failure)
-            }
-        },
+        Err(broken @ Broken::Cancelled { .. }) => {
+            let entry = Entry::new("cancelled", broken.to_string());
+            return ("cancelled", Some(Resolution::Over(End::Cancelled(entry))));
+        }
+        Err(broken @ Broken::Interrupted { .. }) => {
+            let entry = Some(Entry::new("interrupted", broken.to_string()));
+            let back = Resolution::Back { delay: Duration::ZERO, refund: true, snooze: false, entry };
+            return ("interrupted", Some(back));
+        }
+        Err(broken) => {
+            let outcome = if matches!(broken, Broken::Panicked(_)) { "panicked" } else { "timed_out" };
+            let failure = Failure::retryable(broken.to_string());
+            after_failure(attempt.number, attempt.max, &attempt.policy, outcome, failure)
+        }
     };
     let outcome = if matches!(resolution, Resolution::Dead { .. }) { "dead" } else { "retried" };
     (outcome, Some(resolution))

@@ -14,6 +14,7 @@ use crate::{
     contract::{Job, JobResult},
     enqueue::enqueue,
     flows,
+    logs::Logs,
     postgres::{Claimed, Resolution, claim, completer::write_one},
     registry::Registry,
     runtime,
@@ -131,8 +132,9 @@ pub async fn run_inline<J: Job>(pool: &Pool, registry: &Registry, job: &J) -> Jo
     let id = enqueue(&pool.get().await.unwrap(), job).await.unwrap();
     let claimed = claim_one(pool, id).await;
     let entry = registry.get(J::KIND).unwrap_or_else(|| panic!("kind {} is not registered", J::KIND));
-    let context = JobContext::new(&claimed, pool, registry.clock(), CancellationToken::new());
-    let result = entry.run(claimed.payload, context).await;
+    let logs = Logs::new(id, claimed.attempt, claimed.claim, pool);
+    let (context, payload) = JobContext::of(claimed, pool, registry.clock(), CancellationToken::new(), logs);
+    let result = entry.run(payload, context).await;
     waybill_schema::sql("delete from jobs where id = $1")
         .bind::<SqlUuid, _>(id)
         .execute(&mut pool.get().await.unwrap())
@@ -173,9 +175,10 @@ async fn run(pool: &Pool, registry: &Registry, job: Claimed) -> Ran {
     let entry = registry.get(&job.kind).unwrap_or_else(|| panic!("kind {} is not registered", job.kind));
     let clock = registry.clock();
     let cancel = CancellationToken::new();
-    let context = JobContext::new(&job, pool, clock, cancel.clone());
-    let work = entry.run(job.payload, context);
-    let attempt = (job.attempt, job.max_attempts);
+    let (id, claim, kind, attempt) = (job.id, job.claim, job.kind.clone(), (job.attempt, job.max_attempts));
+    let logs = Logs::new(id, job.attempt, claim, pool);
+    let (context, payload) = JobContext::of(job, pool, clock, cancel.clone(), logs);
+    let work = entry.run(payload, context);
     let (outcome, resolution) = runtime::attempt(work, attempt, entry.policy, &cancel).await;
     let (mut error, mut waits) = (None, None);
     match &resolution {
@@ -187,11 +190,11 @@ async fn run(pool: &Pool, registry: &Registry, job: Claimed) -> Ran {
         _ => {}
     }
     if let Some(resolution) = resolution {
-        let kept = write_one(&mut pool.get().await.unwrap(), job.id, job.claim, resolution).await.unwrap();
-        assert!(kept, "job {} was taken away while it ran", job.id);
+        let kept = write_one(&mut pool.get().await.unwrap(), id, claim, resolution).await.unwrap();
+        assert!(kept, "job {id} was taken away while it ran");
     }
     if let Some(delay) = waits.filter(|_| clock.is_frozen()) {
-        clock::put_back(pool, clock, job.id, delay).await;
+        clock::put_back(pool, clock, id, delay).await;
     }
-    Ran { id: job.id, kind: job.kind, outcome, error }
+    Ran { id, kind, outcome, error }
 }

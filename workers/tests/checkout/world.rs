@@ -238,7 +238,7 @@ impl World {
     /// Runs a checkout under a claim, and leaves the job as the handler does.
     pub async fn handle(&self, cx: &JobContext) -> JobResult {
         let payload = serde_json::json!({ "order_id": cx.correlation_id });
-        self.registry.get(RunCheckout::KIND).unwrap().run(payload, cx.clone()).await
+        self.registry.get(RunCheckout::KIND).unwrap().run((&payload).into(), cx.clone()).await
     }
 
     /// What the reaper does with the job of a worker that died.

@@ -1,90 +1,79 @@
-use std::{
-    pin::pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+//! Ends handlers that run too long, or longer than their worker.
 
-use apalis_core::{error::BoxDynError, task::Task};
+use std::{panic::AssertUnwindSafe, pin::pin, task::Poll, time::Duration};
+
+use futures::FutureExt as _;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, Service};
 
-use super::{super::verdict::Broken, Future, Shared};
+use super::{super::verdict::Broken, Shared, kind::Kind};
 use crate::{
-    contract::{JobResult, Policy},
+    context::JobContext,
+    contract::{Finished, JobResult, Outcome},
     logs::Logs,
-    postgres::fetch::Fetched,
+    postgres::{
+        Claimed,
+        in_hand::{Asked, InHand},
+        session::Session,
+        unknown::set_aside,
+    },
 };
 
-/// Ends handlers that run too long, or longer than their worker.
-#[derive(Clone)]
-pub struct DeadlineLayer(Arc<Shared>);
+/// How long a job is left alone that this worker does not know and could not put aside.
+const LATER: Duration = Duration::from_secs(5);
 
-impl DeadlineLayer {
-    /// With the timeouts of the kinds' policies.
-    pub fn new(shared: &Arc<Shared>) -> Self {
-        Self(Arc::clone(shared))
+/// Gives a job to its handler, which has its policy's time.
+pub(super) async fn run(
+    job: Claimed,
+    shared: &Shared,
+    kind: &Kind,
+    session: &Session,
+    hand: &InHand,
+) -> Result<JobResult, Broken> {
+    if hand.asked.is_asked() {
+        return Err(Broken::Cancelled { said: None });
     }
+    let (policy, grace) = (kind.policy(), shared.cancel_grace);
+    // After the timeout it has the grace, and as much again for a machine that is busy.
+    let most = policy.timeout.saturating_add(2 * grace);
+    if let Some(due) = std::time::Instant::now().checked_add(most) {
+        hand.begun(kind.name, due);
+    }
+    let Some(entry) = kind.entry.as_ref().filter(|entry| job.version <= entry.version) else {
+        let outcome = not_ours(&job, shared).await;
+        hand.ended();
+        return Ok(Ok(outcome));
+    };
+    let logs = Logs::new(job.id, job.attempt, job.claim, &shared.pool);
+    let clock = shared.registry.clock();
+    let (context, payload) = JobContext::of(job, &shared.pool, clock, hand.cancel.clone(), logs.clone());
+    let run = caught(entry.run(payload, context));
+    let signals = Signals { cancel: &hand.cancel, asked: &hand.asked, abandon: session.abandon() };
+    let result = bounded(run, policy.timeout, grace, signals).await;
+    // A handler that was dropped, or that panicked, has written no last lines itself.
+    logs.end().await;
+    hand.ended();
+    result
 }
 
-impl<S> Layer<S> for DeadlineLayer {
-    type Service = Deadline<S>;
-
-    fn layer(&self, inner: S) -> Deadline<S> {
-        Deadline { inner, shared: Arc::clone(&self.0) }
-    }
+/// A job that nobody knew when it was claimed: it waits, without end, for a worker that does, since only people can tell that
+/// none ever will come.
+async fn not_ours(job: &Claimed, shared: &Shared) -> Outcome {
+    let reason = format!("this worker does not know kind {} in version {}", job.kind, job.version);
+    let aside = match shared.pool.get().await {
+        Ok(mut conn) => set_aside(&mut conn, job, &reason).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a job that is not known here is looked at again in a while");
+            false
+        }),
+        Err(_) => false,
+    };
+    // Not so if it was to end anyway; what is recorded for the snooze sees to that.
+    if aside { Outcome::Finished(Finished("snoozed")) } else { Outcome::Snooze { after: LATER, reason } }
 }
 
-/// See [`DeadlineLayer`].
-#[derive(Clone)]
-pub struct Deadline<S> {
-    inner: S,
-    shared: Arc<Shared>,
-}
-
-impl<S> Service<Task<Fetched>> for Deadline<S>
-where
-    S: Service<Task<Fetched>, Response = JobResult, Error = BoxDynError>,
-    S::Future: Send + 'static,
-{
-    type Response = JobResult;
-    type Error = BoxDynError;
-    type Future = Future<JobResult>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, task: Task<Fetched>) -> Self::Future {
-        let (kind, policy) = self
-            .shared
-            .registry
-            .get(&task.args.job.kind)
-            .map_or(("unknown", Policy::DEFAULT), |entry| (entry.kind, entry.policy));
-        let (cancel, session) = (task.args.cancel.clone(), Arc::clone(&task.args.session));
-        let (id, claim) = (task.args.job.id, task.args.job.claim);
-        let grace = self.shared.cancel_grace;
-        let logs = Logs::new(id, task.args.job.attempt, claim, &self.shared.pool);
-        let run = self.inner.call(task);
-        Box::pin(async move {
-            let asked = session.asked(id, claim);
-            if asked.is_cancelled() {
-                return Err(Broken::Cancelled { said: None }.into());
-            }
-            // After the timeout it has the grace, and as much again for a machine that is busy.
-            let most = policy.timeout.saturating_add(2 * grace);
-            if let Some(due) = std::time::Instant::now().checked_add(most) {
-                session.begun(id, claim, kind, due);
-            }
-            let signals = Signals { cancel: &cancel, asked: &asked, abandon: session.abandon() };
-            let result = bounded(logs.of(run), policy.timeout, grace, signals).await;
-            // A handler that was dropped, or that panicked, has written no last lines itself.
-            logs.end().await;
-            session.ended(id, claim);
-            result
-        })
-    }
+/// A handler whose panic is an answer.
+pub(in crate::runtime) async fn caught(run: impl Future<Output = JobResult>) -> Result<JobResult, Broken> {
+    AssertUnwindSafe(run).catch_unwind().await.map_err(|panic| Broken::panicked(&*panic))
 }
 
 /// What may end a run from outside.
@@ -93,23 +82,26 @@ pub(in crate::runtime) struct Signals<'a> {
     /// The handler's token, whatever cancelled it.
     pub cancel: &'a CancellationToken,
     /// The job is not wanted any more.
-    pub asked: &'a CancellationToken,
+    pub asked: &'a Asked,
     /// The worker's time is over.
     pub abandon: &'a CancellationToken,
 }
 
 /// A run, ended when it must be.
 pub(in crate::runtime) async fn bounded(
-    run: impl std::future::Future<Output = Result<JobResult, BoxDynError>>,
+    run: impl Future<Output = Result<JobResult, Broken>>,
     limit: Duration,
     grace: Duration,
     signals: Signals<'_>,
-) -> Result<JobResult, BoxDynError> {
+) -> Result<JobResult, Broken> {
     let Signals { cancel, asked, abandon } = signals;
     let mut run = pin!(run);
+    // Most end at once, and then neither timer nor listener is ever made.
+    if let Poll::Ready(result) = futures::poll!(&mut run) {
+        return ended(result, signals);
+    }
     let since = Instant::now();
     tokio::select! {
-        // The handler first: most end at once, and then neither timer nor listener is ever registered.
         biased;
         result = &mut run => return ended(result, signals),
         () = cancel.cancelled() => {
@@ -119,14 +111,14 @@ pub(in crate::runtime) async fn bounded(
                 biased;
                 result = &mut run => return ended(result, signals),
                 () = abandon.cancelled() => return Err(stopped(signals)),
-                () = asked.cancelled() => {}
+                () = asked.asked() => {}
                 () = sleep(limit.saturating_sub(since.elapsed())) => {}
             }
         }
         () = abandon.cancelled() => return Err(stopped(signals)),
         () = sleep(limit) => {}
     }
-    if asked.is_cancelled() {
+    if asked.is_asked() {
         return tokio::select! {
             biased;
             result = &mut run => ended(result, signals),
@@ -138,22 +130,24 @@ pub(in crate::runtime) async fn bounded(
     tokio::select! {
         biased;
         result = &mut run => translated(result, |said| Broken::TimedOut { limit, said }),
-        () = abandon.cancelled() => Err(Broken::Interrupted { said: None }.into()),
-        () = sleep(grace) => Err(Broken::TimedOut { limit, said: None }.into()),
+        () = abandon.cancelled() => Err(Broken::Interrupted { said: None }),
+        () = sleep(grace) => Err(Broken::TimedOut { limit, said: None }),
     }
 }
 
-fn stopped(signals: Signals<'_>) -> BoxDynError {
-    let asked = signals.asked.is_cancelled();
-    let broken = if asked { Broken::Cancelled { said: None } } else { Broken::Interrupted { said: None } };
-    broken.into()
+fn stopped(signals: Signals<'_>) -> Broken {
+    if signals.asked.is_asked() {
+        Broken::Cancelled { said: None }
+    } else {
+        Broken::Interrupted { said: None }
+    }
 }
 
-fn ended(result: Result<JobResult, BoxDynError>, signals: Signals<'_>) -> Result<JobResult, BoxDynError> {
+fn ended(result: Result<JobResult, Broken>, signals: Signals<'_>) -> Result<JobResult, Broken> {
     if !signals.cancel.is_cancelled() {
         return result;
     }
-    if signals.asked.is_cancelled() {
+    if signals.asked.is_asked() {
         return translated(result, |said| Broken::Cancelled { said });
     }
     translated(result, |said| Broken::Interrupted { said })
@@ -161,13 +155,13 @@ fn ended(result: Result<JobResult, BoxDynError>, signals: Signals<'_>) -> Result
 
 /// A handler that fails after it was asked to stop failed because of that. One that has an answer all the same is done.
 fn translated(
-    result: Result<JobResult, BoxDynError>,
+    result: Result<JobResult, Broken>,
     broken: impl FnOnce(Option<String>) -> Broken,
-) -> Result<JobResult, BoxDynError> {
+) -> Result<JobResult, Broken> {
     match result {
         Ok(Ok(outcome)) => Ok(Ok(outcome)),
         Ok(Err(failure)) if !failure.retryable => Ok(Err(failure)),
-        Ok(Err(failure)) => Err(broken(Some(failure.message)).into()),
+        Ok(Err(failure)) => Err(broken(Some(failure.message))),
         Err(error) => Err(error),
     }
 }
@@ -185,16 +179,15 @@ mod tests {
     #[tokio::test]
     async fn a_wish_to_cancel_ends_a_handler_that_was_asked_to_stop_before() {
         let (session, id) = (Session::new(tokio::sync::watch::Sender::default()), waybill_schema::new_id());
-        let cancel = hold(&session, id, 1);
-        let asked = session.asked(id, 1);
+        let hand = hold(&session, id, 1);
         session.cancel_handlers();
-        assert!(cancel.is_cancelled() && !asked.is_cancelled());
-        let signals = Signals { cancel: &cancel, asked: &asked, abandon: session.abandon() };
+        assert!(hand.cancel.is_cancelled() && !hand.asked.is_asked());
+        let signals = Signals { cancel: &hand.cancel, asked: &hand.asked, abandon: session.abandon() };
         let (limit, grace) = (Duration::from_hours(1), Duration::from_millis(10));
         let mut run = pin!(bounded(std::future::pending(), limit, grace, signals));
         assert!(timeout(Duration::from_millis(50), &mut run).await.is_err(), "it has the rest of its time");
         session.ask(&[id]);
         let error = timeout(Duration::from_secs(10), run).await.unwrap().unwrap_err();
-        assert_eq!(error.downcast_ref(), Some(&Broken::Cancelled { said: None }));
+        assert_eq!(error, Broken::Cancelled { said: None });
     }
 }

@@ -1,143 +1,66 @@
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+//! Span, metrics and log line of a run.
+
+use std::sync::Arc;
+
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::Span;
+
+use super::{
+    Lane,
+    kind::{Kind, Running},
+    settle::{self, Ended},
+};
+use crate::{
+    postgres::{
+        Claimed, Settled,
+        fetch::{Fetched, Slot},
+        in_hand::InHand,
+        session::Session,
+    },
+    trace,
 };
 
-use apalis_core::{error::BoxDynError, task::Task};
-use metrics::{Counter, Gauge, Histogram};
-use tower::{Layer, Service};
-
-use super::{Ended, Future, Shared};
-use crate::postgres::{Claimed, Settled, fetch::Fetched};
-use crate::trace;
-
-/// Span and metrics of each run.
-#[derive(Clone)]
-pub struct ObserveLayer(Arc<Observed>);
-
-struct Observed {
-    queue: String,
-    shared: Arc<Shared>,
-    running: Gauge,
-    claim_lost: Counter,
-    // Looked up by kind: to name a metric with its labels costs more than to count.
-    kinds: Mutex<HashMap<String, Arc<Kind>>>,
+/// Runs a job, from the first count to the last.
+pub(super) async fn run(lane: Arc<Lane>, session: Arc<Session>, fetched: Fetched, tracked: TaskTrackerToken) {
+    let Fetched { job, hand, slot } = fetched;
+    let kind = lane.kinds.of(&job.kind);
+    let span = span(&job, &lane.queue);
+    let context = trace::join(&span, job.traceparent.as_deref());
+    let running = kind.begins(&job);
+    let rest = Rest { kind, running, span: span.clone(), lane, session, hand, slot, tracked };
+    trace::within(context, span, settle::run(job, rest)).await;
 }
 
-struct Kind {
-    started: Counter,
-    duration: Histogram,
-    wait: Histogram,
-    finished: [(&'static str, Counter); OUTCOMES.len()],
+/// What is to be done, and let go, when the end of a run is durable.
+pub(super) struct Rest {
+    pub kind: Arc<Kind>,
+    pub lane: Arc<Lane>,
+    pub session: Arc<Session>,
+    pub hand: Arc<InHand>,
+    running: Running,
+    span: Span,
+    slot: Slot,
+    tracked: TaskTrackerToken,
 }
 
-const OUTCOMES: [&str; 7] = ["done", "retried", "snoozed", "cancelled", "discarded", "dead", "interrupted"];
-
-impl ObserveLayer {
-    /// For the jobs of a queue.
-    pub fn new(queue: &str, shared: &Arc<Shared>) -> Self {
-        Self(Arc::new(Observed {
-            queue: queue.to_owned(),
-            shared: Arc::clone(shared),
-            running: metrics::gauge!("waybill_jobs_running", "queue" => queue.to_owned()),
-            claim_lost: metrics::counter!("waybill_jobs_claim_lost_total", "queue" => queue.to_owned()),
-            kinds: Mutex::default(),
-        }))
-    }
-}
-
-impl Observed {
-    fn kind(&self, kind: &str) -> Arc<Kind> {
-        // Kinds we do not know share a label, so that whoever writes jobs cannot make metrics without end.
-        let kind = if self.shared.registry.get(kind).is_some() { kind } else { "unknown" };
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kinds.get(kind) {
-            return Arc::clone(known);
+impl Rest {
+    /// The run is over, and that is durable or does not count.
+    pub fn over(self, ended: &Ended) {
+        let Self { kind, lane, session, hand, running, span, slot, tracked } = self;
+        session.release([&*hand]);
+        drop(slot);
+        if let Some(flow) = ended.flow {
+            lane.shared.settler.ended(flow);
         }
-        let labels = [("queue", self.queue.clone()), ("kind", kind.to_owned())];
-        let counters = OUTCOMES.map(|outcome| {
-            let mut labels = labels.to_vec();
-            labels.push(("outcome", outcome.to_owned()));
-            (outcome, metrics::counter!("waybill_jobs_finished_total", &labels))
-        });
-        let new = Arc::new(Kind {
-            started: metrics::counter!("waybill_jobs_started_total", &labels),
-            duration: metrics::histogram!("waybill_job_duration_seconds", &labels),
-            wait: metrics::histogram!("waybill_job_wait_seconds", &labels),
-            finished: counters,
-        });
-        kinds.insert(kind.to_owned(), Arc::clone(&new));
-        new
+        kind.ended(ended);
+        drop(running);
+        span.in_scope(|| log(ended));
+        // The last: a worker that stops has waited for all of the above then.
+        drop(tracked);
     }
 }
 
-impl<S> Layer<S> for ObserveLayer {
-    type Service = Observe<S>;
-
-    fn layer(&self, inner: S) -> Observe<S> {
-        Observe { inner, observed: Arc::clone(&self.0) }
-    }
-}
-
-/// See [`ObserveLayer`].
-#[derive(Clone)]
-pub struct Observe<S> {
-    inner: S,
-    observed: Arc<Observed>,
-}
-
-/// Takes the job off the gauge however its future ends.
-struct Running(Gauge);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.decrement(1);
-    }
-}
-
-impl<S> Service<Task<Fetched>> for Observe<S>
-where
-    S: Service<Task<Fetched>, Response = Ended, Error = BoxDynError>,
-    S::Future: Send + 'static,
-{
-    type Response = ();
-    type Error = BoxDynError;
-    type Future = Future<()>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, task: Task<Fetched>) -> Self::Future {
-        let observed = Arc::clone(&self.observed);
-        let job = &task.args.job;
-        let kind = observed.kind(&job.kind);
-        kind.started.increment(1);
-        kind.wait.record((job.claimed_at - job.run_at).to_std().unwrap_or_default());
-        observed.running.increment(1);
-        let running = Running(observed.running.clone());
-        let span = span(job, &observed.queue);
-        let context = trace::join(&span, job.traceparent.as_deref());
-        let run = self.inner.call(task);
-        let observe = async move {
-            let _running = running;
-            let ended = run.await?;
-            kind.duration.record(ended.ran);
-            if let Some((_, counter)) = kind.finished.iter().find(|(outcome, _)| *outcome == ended.outcome) {
-                counter.increment(1);
-            }
-            if ended.settled == Settled::ClaimLost {
-                observed.claim_lost.increment(1);
-            }
-            log(&ended);
-            Ok(())
-        };
-        Box::pin(trace::within(context, span, observe))
-    }
-}
-
-fn span(job: &Claimed, queue: &str) -> tracing::Span {
+fn span(job: &Claimed, queue: &str) -> Span {
     let span = tracing::info_span!(
         "job",
         id = %job.id,
@@ -154,7 +77,7 @@ fn span(job: &Claimed, queue: &str) -> tracing::Span {
 }
 
 fn log(ended: &Ended) {
-    let Ended { outcome, error, ran, settled } = ended;
+    let Ended { outcome, error, ran, settled, .. } = ended;
     let error = error.as_deref();
     match *outcome {
         _ if *settled == Settled::ClaimLost => {
