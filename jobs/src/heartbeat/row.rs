@@ -123,6 +123,26 @@ pub(super) async fn insert(
     .map(drop)
 }
 
+/// The jobs of worker `$1` that were asked to end: one that has a worker runs.
+macro_rules! asked {
+    () => {
+        "array(select j.id from jobs j where j.worker_id = $1 and j.cancel is not null and not j.undo) as asked"
+    };
+}
+
+#[derive(QueryableByName)]
+struct Asked {
+    #[diesel(sql_type = Array<SqlUuid>)]
+    asked: Vec<Uuid>,
+}
+
+/// The jobs of a worker that were asked to end.
+pub(super) async fn asked(conn: &mut Conn, id: Uuid) -> QueryResult<Vec<Uuid>> {
+    let row: Asked =
+        waybill_schema::sql(concat!("select ", asked!())).bind::<SqlUuid, _>(id).get_result(conn).await?;
+    Ok(row.asked)
+}
+
 /// What others want of this worker.
 #[derive(QueryableByName)]
 pub(super) struct Wishes {
@@ -154,16 +174,15 @@ pub(super) async fn extend(
     lease: Duration,
     word: Word,
 ) -> QueryResult<Option<Wishes>> {
-    waybill_schema::sql(
+    waybill_schema::sql(concat!(
         "update workers
          set heartbeat_at = clock_timestamp(), lease_until = clock_timestamp() + $3 * interval '1 second',
              lock_key = $2, unlocked_at = null, places = coalesce($6, places),
              state = case when $4 then 'draining' when $5 and quiet_at is not null then 'quiet' else 'running' end
          where id = $1
-         returning case when quiet_at is not null then coalesce(quiet_by, '') end as quiet_by,
-                   array(select j.id from jobs j
-                         where j.worker_id = $1 and j.cancel is not null and not j.undo) as asked",
-    )
+         returning case when quiet_at is not null then coalesce(quiet_by, '') end as quiet_by, ",
+        asked!()
+    ))
     .bind::<SqlUuid, _>(id)
     .bind::<BigInt, _>(key)
     .bind::<Double, _>(lease.as_secs_f64())
