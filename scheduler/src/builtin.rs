@@ -2,7 +2,7 @@
 
 use waybill_jobs::{
     Job, RawJob,
-    kinds::{CheckInvariants, ExpireCheckouts, Maintain, WatchCheckouts},
+    kinds::{CheckInvariants, ExpireCheckouts, Maintain, RemoveOrphanFiles, WatchCheckouts},
 };
 use waybill_schema::{
     Pool,
@@ -20,6 +20,8 @@ fn declared() -> Result<Vec<ScheduleRow>, SchedulerError> {
         row("watch-checkouts", "every 1m", &WatchCheckouts::default())?,
         // It reads whole tables: once an hour, and not at the full hour, when everybody else does.
         row("check-invariants", "17 * * * *", &CheckInvariants::default())?,
+        // It lists the whole store, for something that almost never happens.
+        row("remove-orphan-files", "43 3 * * *", &RemoveOrphanFiles::default())?,
     ])
 }
 

@@ -8,6 +8,7 @@ mod import_parts;
 pub mod list;
 mod maintain;
 mod reindex_products;
+mod remove_orphan_files;
 mod replay_events;
 mod republish_events;
 mod run_checkout;
@@ -32,6 +33,7 @@ kinds! {
     check_invariants::CheckInvariants,
     expire_checkouts::ExpireCheckouts,
     maintain::Maintain,
+    remove_orphan_files::RemoveOrphanFiles,
     watch_checkouts::WatchCheckouts,
     import_parts::CleanImport,
     import_parts::MergeImport,
