@@ -211,7 +211,8 @@ pub(super) async fn remove(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
     Ok(answer.yes)
 }
 
-fn host() -> String {
+/// The host that this process runs on.
+pub fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .ok()
