@@ -238,7 +238,8 @@ async fn a_finished_job_is_enqueued_again_into_its_slot() {
     complete_done(&mut *db.conn().await, &[(done, claimed[0].claim)], &[None]).await.unwrap();
     let again = async |force: bool| {
         let fresh = new_id();
-        let made = repeat(&mut *db.conn().await, &[done], &[fresh], force).await.unwrap();
+        let mut conn = db.conn().await;
+        let made = conn.transaction(async |conn| repeat(conn, &[done], &[fresh], force).await).await.unwrap();
         made.first().map(|job| job.id)
     };
     // Its own window is in its way for others, not for itself.
