@@ -151,11 +151,15 @@ async fn a_suspect_says_which_job_is_tried_before_it() {
     let run = "update jobs set hold = null, state = 'running', attempt = 1, worker_id = gen_random_uuid()";
     app.db.execute(&format!("{run}, claimed_at = now() where id = '{first}'")).await;
     assert_eq!(text(&why(&second).await, "job_id"), first);
-    app.db.execute(&format!("update jobs set claimed_at = now() - interval '31 s' where id = '{first}'")).await;
+    app.db
+        .execute(&format!("update jobs set claimed_at = now() - interval '31 s' where id = '{first}'"))
+        .await;
     assert_eq!(why(&second).await["job_id"], Value::Null);
 
     // One that has killed again waits.
-    app.db.execute(&format!("update jobs set run_at = now() + interval '1 minute' where id = '{second}'")).await;
+    app.db
+        .execute(&format!("update jobs set run_at = now() + interval '1 minute' where id = '{second}'"))
+        .await;
     assert!(why(&second).await["until"].is_string());
 }
 

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use diesel::sql_types::{
-    Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid,
-};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use diesel::{OptionalExtension, QueryResult, QueryableByName};
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
@@ -21,61 +18,6 @@ pub struct Identity {
     pub version: String,
     /// The queues it serves.
     pub queues: Vec<String>,
-}
-
-/// A worker as operators see it.
-#[derive(Debug, Clone, QueryableByName, serde::Serialize)]
-pub struct WorkerRow {
-    /// New at every start.
-    #[diesel(sql_type = SqlUuid)]
-    pub id: Uuid,
-    /// `worker`, or what else claims jobs.
-    #[diesel(sql_type = Text)]
-    pub service: String,
-    /// Its host.
-    #[diesel(sql_type = Text)]
-    pub host: String,
-    /// Its process there.
-    #[diesel(sql_type = Integer)]
-    pub pid: i32,
-    /// Version of its binary.
-    #[diesel(sql_type = Text)]
-    pub version: String,
-    /// The queues it serves.
-    #[diesel(sql_type = Array<Text>)]
-    pub queues: Vec<String>,
-    /// `running`, `quiet` or `draining`.
-    #[diesel(sql_type = Text)]
-    pub state: String,
-    /// The lane its events come on, if it handles events.
-    #[diesel(sql_type = Nullable<Text>)]
-    pub event_lane: Option<String>,
-    /// When it started.
-    #[diesel(sql_type = Timestamptz)]
-    pub started_at: DateTime<Utc>,
-    /// When it last said that it lives.
-    #[diesel(sql_type = Timestamptz)]
-    pub heartbeat_at: DateTime<Utc>,
-    /// Until when its jobs are its own without another word.
-    #[diesel(sql_type = Timestamptz)]
-    pub lease_until: DateTime<Utc>,
-    /// Jobs that should have ended, and whose handlers never yield.
-    #[diesel(sql_type = Integer)]
-    pub overdue: i32,
-    /// Jobs it runs now.
-    #[diesel(sql_type = BigInt)]
-    pub running: i64,
-}
-
-/// All workers, the oldest first.
-pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
-    waybill_schema::sql(
-        "select id, service, host, pid, version, queues, w.state, event_lane, started_at, heartbeat_at, lease_until, overdue,
-                (select count(*) from running_jobs j where j.worker_id = w.id) as running
-         from workers w order by started_at, id",
-    )
-    .load(conn)
-    .await
 }
 
 #[derive(QueryableByName)]

@@ -16,6 +16,18 @@ mod run_import;
 mod send_mail;
 mod watch_checkouts;
 
+use std::time::Duration;
+
+use crate::Policy;
+
+/// Of kinds that take minutes, and that go on from where an earlier attempt stopped: a late attempt only has the rest to do.
+const IN_STRETCHES: Policy = Policy {
+    max_attempts: 10,
+    backoff: Duration::from_secs(1),
+    backoff_cap: Duration::from_mins(1),
+    timeout: Duration::from_hours(1),
+};
+
 /// Names each kind once, for those who import it and for those who look it up by its name.
 macro_rules! kinds {
     ($($module:ident::$kind:ident,)+) => {
