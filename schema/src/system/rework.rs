@@ -25,6 +25,29 @@ pub struct Touched {
     pub queue: String,
 }
 
+/// The scope of a slot that is taken again, by that of the one that was given up: a window does not begin anew.
+macro_rules! scope {
+    () => {
+        "case unique_scope when 'live' then 'live' else 'waiting' end"
+    };
+}
+
+/// Takes the slots of `wanted`, of two that want the same the first by `id`; who has which is read afterwards.
+macro_rules! take {
+    () => {
+        concat!(
+            " select t.job from (
+                 select array_agg(unique_key order by id) as slots, array_agg(job order by id) as jobs,
+                        array_agg(",
+            scope!(),
+            " order by id) as scopes, array_agg(null::double precision) as withins
+                 from wanted) w
+             cross join waybill_take_slots(w.slots, w.jobs, w.scopes, w.withins) t
+             where w.slots is not null"
+        )
+    };
+}
+
 /// Those who retry jobs with unique slots do so one after the other. Slots are taken in the order of their keys, but by two
 /// statements, and what one of them has another one's may wait for.
 async fn one_at_a_time(conn: &mut Conn) -> QueryResult<()> {
@@ -46,26 +69,25 @@ pub async fn revive(conn: &mut Conn, ids: &[Uuid], force: bool) -> QueryResult<V
     .execute(conn)
     .await?;
     sql(concat!(
-        "with letters as materialized (
-             select d.id, d.unique_key, d.unique_scope from dead_letters d
+        "with wanted as materialized (
+             select d.id, d.id as job, d.unique_key, d.unique_scope from dead_letters d
              where d.id = any($1) and d.unique_key is not null and d.erased_at is null and not ",
         shut!(),
-        " order by d.id for update of d)
-         select t.job from (
-             select array_agg(unique_key order by id) as slots, array_agg(id order by id) as jobs,
-                    array_agg(case unique_scope when 'live' then 'live' else 'waiting' end order by id) as scopes,
-                    array_agg(null::double precision) as withins
-             from letters) w
-         cross join waybill_take_slots(w.slots, w.jobs, w.scopes, w.withins) t
-         where w.slots is not null"
+        " order by d.id for update of d)",
+        take!()
     ))
     .bind::<Array<SqlUuid>, _>(ids)
     .execute(conn)
     .await?;
     // What is left of its own window is in nobody's way but others'.
-    sql("update job_uniques u set scope = case d.unique_scope when 'live' then 'live' else 'waiting' end
-         from dead_letters d
-         where d.id = any($1) and d.unique_key = u.key and u.job_id = d.id and u.scope = 'window'")
+    sql(concat!(
+        "update job_uniques u set scope = ",
+        scope!(),
+        " from dead_letters d
+         where d.id = any($1) and d.unique_key = u.key and u.job_id = d.id and u.scope = 'window' and d.erased_at is null
+           and not ",
+        shut!()
+    ))
     .bind::<Array<SqlUuid>, _>(ids)
     .execute(conn)
     .await?;
@@ -103,25 +125,23 @@ pub async fn revive(conn: &mut Conn, ids: &[Uuid], force: bool) -> QueryResult<V
 pub async fn repeat(conn: &mut Conn, ids: &[Uuid], fresh: &[Uuid], force: bool) -> QueryResult<Vec<Touched>> {
     one_at_a_time(conn).await?;
     // Locked, so that whoever is erased meanwhile does not leave a slot behind.
-    sql("with old as materialized (
-             select h.id, o.fresh, h.unique_key, h.unique_scope
+    sql(concat!(
+        "with wanted as materialized (
+             select h.id, o.fresh as job, h.unique_key, h.unique_scope
              from unnest($1, $2) as o(old, fresh) join job_history h on h.id = o.old
-             where h.unique_key is not null and h.erased_at is null order by h.id for share of h)
-         select t.job from (
-             select array_agg(unique_key order by id) as slots, array_agg(fresh order by id) as jobs,
-                    array_agg(case unique_scope when 'live' then 'live' else 'waiting' end order by id) as scopes,
-                    array_agg(null::double precision) as withins
-             from old) w
-         cross join waybill_take_slots(w.slots, w.jobs, w.scopes, w.withins) t
-         where w.slots is not null")
+             where h.unique_key is not null and h.erased_at is null order by h.id for share of h)",
+        take!()
+    ))
     .bind::<Array<SqlUuid>, _>(ids)
     .bind::<Array<SqlUuid>, _>(fresh)
     .execute(conn)
     .await?;
-    sql("update job_uniques u
-         set job_id = o.fresh, scope = case h.unique_scope when 'live' then 'live' else 'waiting' end
-         from unnest($1, $2) as o(old, fresh) join job_history h on h.id = o.old
-         where u.key = h.unique_key and u.job_id = h.id and u.scope = 'window' and h.erased_at is null")
+    sql(concat!(
+        "update job_uniques u set job_id = o.fresh, scope = ",
+        scope!(),
+        " from unnest($1, $2) as o(old, fresh) join job_history h on h.id = o.old
+         where u.key = h.unique_key and u.job_id = h.id and u.scope = 'window' and h.erased_at is null"
+    ))
     .bind::<Array<SqlUuid>, _>(ids)
     .bind::<Array<SqlUuid>, _>(fresh)
     .execute(conn)

@@ -13,6 +13,7 @@ use waybill_jobs::{
     kinds::{ExpireCheckouts, Maintain, RemoveOrphanFiles, RunCheckout},
 };
 
+use waybill_platform::files::Files;
 use waybill_workers::housekeeping::{self, HousekeepingDeps, Stores};
 
 use crate::fake_gateway::{Fault, On};
@@ -144,8 +145,7 @@ async fn flows_go_with_the_history_of_their_jobs() {
     assert_eq!(world.number("select count(*) as number from flows where name = 'open'").await, 1);
 }
 
-#[tokio::test]
-async fn mails_deliveries_and_imports_go_by_their_age_with_all_that_is_theirs() {
+fn file_store() -> (tempfile::TempDir, Files) {
     let folder = tempfile::tempdir().unwrap();
     let settings = [
         ("WAYBILL_DATABASE__URL", "postgres://nobody@localhost/none".to_owned()),
@@ -153,6 +153,12 @@ async fn mails_deliveries_and_imports_go_by_their_age_with_all_that_is_theirs() 
     ];
     let config = waybill_platform::Config::from_variables(settings).unwrap();
     let files = waybill_platform::files::store(&config.files).unwrap();
+    (folder, files)
+}
+
+#[tokio::test]
+async fn mails_deliveries_and_imports_go_by_their_age_with_all_that_is_theirs() {
+    let (folder, files) = file_store();
     let kept = HousekeepingDeps {
         keep_days: 3,
         keep_mails_days: 10,
@@ -218,13 +224,7 @@ async fn mails_deliveries_and_imports_go_by_their_age_with_all_that_is_theirs() 
 
 #[tokio::test]
 async fn files_that_no_import_names_go_when_nobody_can_be_at_them() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = [
-        ("WAYBILL_DATABASE__URL", "postgres://nobody@localhost/none".to_owned()),
-        ("WAYBILL_FILES__URL", folder.path().display().to_string()),
-    ];
-    let config = waybill_platform::Config::from_variables(settings).unwrap();
-    let files = waybill_platform::files::store(&config.files).unwrap();
+    let (folder, files) = file_store();
     let stores = Stores { files: Some(files.clone()), vault: None };
     let registry = housekeeping::register(Registry::new(), &Arc::default(), stores);
     let world = World::new().await;
