@@ -10,7 +10,7 @@ use poem::{
 use poem_openapi::{ContactObject, OpenApi, OpenApiService, Tags};
 
 use crate::{
-    admin, carts, catalogue, checkout, console, events, flows, gateways, identity, imports, jobs,
+    admin, carts, catalogue, checkout, console, document, events, flows, gateways, identity, imports, jobs,
     middleware::{backpressure::Backpressure, boundary::Boundary, cors, edge::Edge, limits::Limits},
     orders, schedules, search,
     state::AppState,
@@ -110,15 +110,22 @@ fn service() -> OpenApiService<impl OpenApi + 'static, ()> {
 
 /// The `OpenAPI` 3 document, as `/openapi.json` serves it.
 pub fn openapi() -> String {
-    service().spec()
+    let routes = service().spec();
+    document::with_events(&routes).unwrap_or_else(|error| {
+        tracing::error!(%error, "the document of the API lacks the events");
+        routes
+    })
 }
 
 /// The application, ready to serve.
 pub fn build(state: AppState) -> impl Endpoint<Output = Response> + 'static {
     let api = &state.config.api;
     let service = service();
-    let document = service.spec();
-    let docs = service.scalar_html().replacen("<title>Scalar</title>", "<title>Waybill API</title>", 1);
+    let document = openapi();
+    let docs = service
+        .scalar_html()
+        .replacen("<title>Scalar</title>", "<title>Waybill API</title>", 1)
+        .replacen(&service.spec(), &document, 1);
     let methods = methods(&service_meta());
     let https = api.public_url.scheme() == "https";
     let origins = api.allowed_origins.clone();

@@ -8,6 +8,7 @@ pub mod carts;
 pub mod catalogue;
 pub mod checkout;
 pub mod console;
+pub mod document;
 pub mod error;
 pub mod events;
 pub mod flows;

@@ -212,14 +212,3 @@ pub async fn cancel_all(conn: &mut Conn, ids: &[Uuid], by: &str, reason: &str) -
     }
     Ok(cancelled)
 }
-
-/// The jobs of a worker that were asked to end.
-pub(crate) async fn asked(conn: &mut Conn, worker: Uuid) -> QueryResult<Vec<Uuid>> {
-    let rows: Vec<Id> = waybill_schema::sql(
-        "select id from jobs where worker_id = $1 and cancel is not null and not undo and state = 'running'",
-    )
-    .bind::<SqlUuid, _>(worker)
-    .load(conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| row.id).collect())
-}

@@ -32,15 +32,15 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
 }
 
 /// An event as it travels: the same on both lanes, to outside consumers and in webhooks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct EventEnvelope {
     /// UUIDv7; consumers deduplicate by it.
     pub id: Uuid,
-    /// See [`Event::TOPIC`].
+    /// What happened, as `aggregate.happened`.
     pub topic: String,
-    /// See [`Event::VERSION`].
+    /// Of the payload.
     pub version: i16,
-    /// See [`Event::AGGREGATE`].
+    /// What it happened to. Events of one aggregate's id arrive in order.
     pub aggregate: String,
     /// Whom it happened to.
     pub aggregate_id: Uuid,

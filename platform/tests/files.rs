@@ -4,7 +4,7 @@
 use std::{
     io,
     path::Path,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -222,4 +222,24 @@ async fn what_killed_writers_left_goes_with_its_folder_or_when_it_is_old() {
     assert_eq!(files.remove_unfinished(Duration::ZERO).await.unwrap(), 0);
     assert_eq!(content(&files, "up.csv", 0).await, b"x");
     assert_eq!(content(&files, "a/c#x", 0).await, b"x");
+}
+
+#[tokio::test]
+async fn what_was_stored_before_a_time_is_found_below_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = open(folder.path());
+    let now = SystemTime::now();
+    for (key, hours) in
+        [("a/old.csv", 30), ("a/b/old", 30), ("a/new.csv", 20), ("ab/old.csv", 30), ("a/up.csv#1", 30)]
+    {
+        let path = folder.path().join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::File::create(path).unwrap().set_modified(now - Duration::from_hours(hours)).unwrap();
+    }
+    let day = Duration::from_hours(24);
+    let mut found: Vec<String> = files.stored_before("a", now - day).unwrap().try_collect().await.unwrap();
+    found.sort();
+    assert_eq!(found, ["a/b/old", "a/old.csv"]);
+    let none: Vec<String> = files.stored_before("c", now).unwrap().try_collect().await.unwrap();
+    assert_eq!(none, [""; 0]);
 }

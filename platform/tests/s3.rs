@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     io,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -96,6 +96,17 @@ async fn answer(bucket: Shared, mut request: Request) -> poem::Result<Response> 
         (Method::DELETE, None) => {
             bucket.objects.remove(&key);
             Response::builder().status(StatusCode::NO_CONTENT).finish()
+        }
+        (Method::GET, None) if query.contains_key("list-type") => {
+            let found = bucket.objects.iter().filter(|(key, _)| key.starts_with(&query["prefix"]));
+            let contents = found.map(|(key, object)| {
+                let size = object.len();
+                format!(
+                    "<Contents><Key>{key}</Key><LastModified>2015-10-21T07:28:00.000Z</LastModified>\
+                     <ETag>e</ETag><Size>{size}</Size></Contents>"
+                )
+            });
+            xml(format!("<ListBucketResult>{}</ListBucketResult>", contents.collect::<String>()))
         }
         (method, None) => match bucket.objects.get(&key) {
             None => missing(),
@@ -223,4 +234,21 @@ async fn until(bucket: &Shared, reached: impl Fn(&Bucket) -> bool) {
         assert!(Instant::now() < deadline, "uploads: {:?}", bucket.lock().unwrap().uploads.keys());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn what_was_stored_before_a_time_is_found_below_its_folder() {
+    let (_bucket, files) = start().await;
+    for key in ["a/b/1", "a/2.csv", "ab/3"] {
+        files.put_bytes(key, Bytes::from_static(b"x")).await.unwrap();
+    }
+    // When the bucket says that all of it was stored.
+    let stored = SystemTime::UNIX_EPOCH + Duration::from_secs(1_445_412_480);
+    let found = async |before| -> Vec<String> {
+        let mut found: Vec<_> = files.stored_before("a", before).unwrap().try_collect().await.unwrap();
+        found.sort();
+        found
+    };
+    assert_eq!(found(stored + Duration::from_secs(1)).await, ["a/2.csv", "a/b/1"]);
+    assert_eq!(found(stored).await, [""; 0]);
 }

@@ -1,12 +1,18 @@
 //! The schedules that Waybill brings along.
 
+use tracing::warn;
 use waybill_jobs::{
     Job, RawJob,
-    kinds::{CheckInvariants, ExpireCheckouts, Maintain, WatchCheckouts},
+    heartbeat::host,
+    kinds::{CheckInvariants, ExpireCheckouts, Maintain, RemoveOrphanFiles, WatchCheckouts},
 };
 use waybill_schema::{
     Pool,
-    schedules::{self, Missed, Overlap, ScheduleRow, spec::Spec},
+    schedules::{
+        self, Missed, Overlap, ScheduleRow,
+        declare::{Declared, Declarer, declare as declare_row, forget_undeclared},
+        spec::Spec,
+    },
 };
 
 use crate::SchedulerError;
@@ -20,6 +26,8 @@ fn declared() -> Result<Vec<ScheduleRow>, SchedulerError> {
         row("watch-checkouts", "every 1m", &WatchCheckouts::default())?,
         // It reads whole tables: once an hour, and not at the full hour, when everybody else does.
         row("check-invariants", "17 * * * *", &CheckInvariants::default())?,
+        // It lists the whole store, for something that almost never happens.
+        row("remove-orphan-files", "43 3 * * *", &RemoveOrphanFiles::default())?,
     ])
 }
 
@@ -40,7 +48,7 @@ fn row<J: Job>(name: &str, spec: &str, job: &J) -> Result<ScheduleRow, Scheduler
         queue: raw.queue,
         max_attempts: raw.max_attempts,
         payload: raw.payload,
-        // By the database's clock: see `schedules::declare`. A new schedule fires at once: a fresh database wants its
+        // By the database's clock: see `declare_row`. A new schedule fires at once: a fresh database wants its
         // partitions now.
         next_at: None,
         last_at: None,
@@ -55,15 +63,36 @@ fn release() -> i64 {
     parts.fold(0, |number, part| number * 10_000 + part.parse::<i64>().unwrap_or(0))
 }
 
-/// Writes the declared schedules and removes those that no release declares any more. `anew`: for the first time in this
-/// process.
-pub async fn declare(pool: &Pool, anew: bool) -> Result<(), SchedulerError> {
+/// This process, which has just started.
+pub async fn declarer(pool: &Pool) -> Result<Declarer, SchedulerError> {
+    let started = schedules::now(&mut *pool.get().await?).await?;
+    let name = format!("process {} on {}", std::process::id(), host());
+    Ok(Declarer { name, release: release(), started, anew: true })
+}
+
+/// Writes the declared schedules and removes those that no release declares any more.
+pub async fn declare(pool: &Pool, by: &Declarer) -> Result<(), SchedulerError> {
     let rows = declared()?;
     let mut conn = pool.get().await?;
     for row in &rows {
-        schedules::declare(&mut conn, row, release(), anew).await?;
+        let schedule = row.name.as_str();
+        match declare_row(&mut conn, row, by).await? {
+            Declared::Agreed | Declared::Older => {}
+            Declared::Instead(other) => warn!(
+                schedule,
+                this = by.name,
+                other,
+                "two builds of one version declare a schedule differently; what this one says holds"
+            ),
+            Declared::Overruled(other) => warn!(
+                schedule,
+                this = by.name,
+                other,
+                "two builds of one version declare a schedule differently; what the other says holds, which was started later"
+            ),
+        }
     }
     let names: Vec<&str> = rows.iter().map(|r| r.name.as_str()).collect();
-    schedules::forget_undeclared(&mut conn, &names).await?;
+    forget_undeclared(&mut conn, &names).await?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use waybill_schema::{Pool, partitions};
+use waybill_schema::{Pool, partitions, schedules::declare::Declarer};
 
 use crate::{SchedulerError, board::Board, builtin, fire, gauges};
 
@@ -20,7 +20,7 @@ const DECLARE_EVERY: Duration = Duration::from_mins(5);
 pub async fn run(pool: Pool, tick: Duration, stuck_after: Duration, shutdown: CancellationToken) {
     let firing = every(tick, &shutdown, {
         let pool = pool.clone();
-        let mut declared: Option<Instant> = None;
+        let mut declared: Option<(Declarer, Instant)> = None;
         async move || {
             if declared.is_none() {
                 // Before anything fires: the job that makes them may not have run for days.
@@ -29,11 +29,18 @@ pub async fn run(pool: Pool, tick: Duration, stuck_after: Duration, shutdown: Ca
                     warn!(%error, "partitions for today and tomorrow could not be made");
                 }
             }
-            if declared.is_none_or(|at| at.elapsed() >= DECLARE_EVERY) {
-                builtin::declare(&pool, declared.is_none()).await?;
-                if declared.replace(Instant::now()).is_none() {
+            match &mut declared {
+                None => {
+                    let by = builtin::declarer(&pool).await?;
+                    builtin::declare(&pool, &by).await?;
+                    declared = Some((Declarer { anew: false, ..by }, Instant::now()));
                     info!("schedules declared");
                 }
+                Some((by, at)) if at.elapsed() >= DECLARE_EVERY => {
+                    builtin::declare(&pool, by).await?;
+                    *at = Instant::now();
+                }
+                Some(_) => {}
             }
             fire::due(&pool).await.map(drop)
         }

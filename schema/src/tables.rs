@@ -659,6 +659,8 @@ diesel::table! {
         problem -> Nullable<Text>,
         declared_at -> Nullable<Timestamptz>,
         release -> Nullable<BigInt>,
+        declared_by -> Nullable<Text>,
+        declared_start -> Nullable<Timestamptz>,
     }
 }
 

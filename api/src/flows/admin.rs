@@ -18,7 +18,7 @@ use crate::{
     app::Tag,
     auth::{Allowed, SystemRead, SystemWrite},
     error::{ApiError, ApiResult, codes},
-    http::{Accepted, Body, Page, PageRequest},
+    http::{Accepted, Body, Page, PageRequest, names},
     jobs::admin::CancelBody,
     state::AppState,
 };
@@ -78,7 +78,7 @@ impl AdminFlows {
             FlowKind::Workflow => "workflow".to_owned(),
         });
         let filter = Filter {
-            states: states_of(states.0.as_deref())?,
+            states: names("state", states.0.as_deref(), &STATES)?,
             kind,
             name: name.0,
             correlation_id: correlation_id.0,
@@ -138,19 +138,6 @@ impl AdminFlows {
         let body = FlowDto::load(&mut conn, flow, true).await?;
         Ok(Accepted { location: format!("/v1/admin/flows/{}", id.0), body })
     }
-}
-
-fn states_of(given: Option<&str>) -> ApiResult<Vec<String>> {
-    let names = given.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
-    names
-        .map(|name| {
-            if STATES.contains(&name) {
-                Ok(name.to_owned())
-            } else {
-                Err(ApiError::field("state", "invalid", format!("is none of {}", STATES.join(", "))))
-            }
-        })
-        .collect()
 }
 
 fn unknown() -> ApiError {

@@ -5,6 +5,7 @@ mod diagnose;
 mod etag;
 mod if_match;
 mod money;
+mod names;
 mod page;
 mod reply;
 
@@ -13,6 +14,7 @@ pub use self::{
     etag::{Cached, ETag},
     if_match::{IfMatch, Tagged},
     money::{MoneyDto, UnitPriceDto, amount_text, decimal, price_text},
+    names::names,
     page::{Cursor, Page, PageRequest},
     reply::{Accepted, Created, NoContent, Reply},
 };

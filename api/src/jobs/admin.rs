@@ -23,8 +23,8 @@ use super::{
 use crate::{
     app::Tag,
     auth::{Allowed, SystemRead, SystemWrite},
-    error::{ApiError, ApiResult},
-    http::{Accepted, Body, Cursor, Page, PageRequest},
+    error::ApiResult,
+    http::{Accepted, Body, Cursor, Page, PageRequest, names},
     state::AppState,
 };
 
@@ -243,14 +243,6 @@ impl AdminJobs {
 }
 
 fn states_of(given: Option<&str>) -> ApiResult<Vec<String>> {
-    let names = given.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
-    names
-        .map(|name| match JobState::ALL.iter().find(|state| state.name() == name) {
-            Some(state) => Ok(state.name().to_owned()),
-            None => {
-                let known: Vec<_> = JobState::ALL.iter().map(|state| state.name()).collect();
-                Err(ApiError::field("state", "invalid", format!("is none of {}", known.join(", "))))
-            }
-        })
-        .collect()
+    let known: Vec<_> = JobState::ALL.iter().map(|state| state.name()).collect();
+    names("state", given, &known)
 }

@@ -15,12 +15,13 @@ use crate::error::ApiResult;
 #[oai(rename = "JobWaitsFor")]
 pub struct WaitsForDto {
     /// `not_due`, `queue_paused`, `kind_paused`, `dependency_down`, `partition` (another job of its key is in front), `key_limit`
-    /// (its limit key is at its limit), `queue_limit`, `no_worker` (none that lives serves the queue) or `turn` (jobs are in front
-    /// of it, and nothing else).
+    /// (its limit key is at its limit), `queue_limit`, `no_worker` (none that lives serves the queue), `unknown` (none that
+    /// serves it knows the job's kind in its version), `suspect` (two workers ended while it ran, and another such job is tried
+    /// first) or `turn` (jobs are in front of it, and nothing else).
     pub reason: String,
-    /// Which, or why: the dependency, the key, the reason of the pause.
+    /// Which, or why: the dependency, the key, the reason of the pause, what the workers' releases know, how many workers ended.
     pub detail: Option<String>,
-    /// The job in front; of a dependency that is down, the one that tries.
+    /// The job in front; of a suspect, the one that is tried before it; of a dependency that is down, the one that tries.
     pub job_id: Option<Uuid>,
     /// Until when at least, where that is known.
     pub until: Option<DateTime<Utc>>,

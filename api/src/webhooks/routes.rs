@@ -38,7 +38,7 @@ impl Webhooks {
     /// Register an endpoint
     ///
     /// Events are posted to it as `{"type", "timestamp", "data", "id", "version"}`, signed as Standard Webhooks has it, at
-    /// least once, with the same `webhook-id` every time. The signing secret is told once, here.
+    /// least once, with the same `webhook-id` every time; the callbacks have a schema of each. The signing secret is told once, here.
     #[oai(path = "/webhook-endpoints", method = "post", operation_id = "createWebhookEndpoint")]
     async fn create(
         &self,

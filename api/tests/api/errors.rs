@@ -105,6 +105,9 @@ async fn the_document_describes_every_resource() {
     ] {
         assert!(paths.contains_key(path), "{path} is missing among {:?}", paths.keys());
     }
+    // The page for people shows the same: also what webhooks post.
+    let page = app.get("/docs").open().await.into_body().into_string().await.unwrap();
+    assert!(page.contains("order.placed.v1.webhook"), "the page lacks the events");
     let register = &document["paths"]["/v1/auth/register"]["post"]["responses"];
     assert!(register["201"].is_object() && register["default"].is_object(), "{register:#}");
     let secured = &document["paths"]["/v1/admin/products"]["post"]["security"];

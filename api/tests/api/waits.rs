@@ -83,6 +83,86 @@ async fn a_job_says_what_it_waits_for() {
     );
 }
 
+#[tokio::test]
+async fn a_job_that_no_worker_knows_says_which_release_it_needs() {
+    let app = App::start().await;
+    let admin = app.admin().await;
+    app.db.execute("delete from jobs; delete from workers").await;
+    let id = job(&app, &[("version", "2"), ("hold", "'unknown:2:mail.send'")]).await;
+    let worker = async |version: &str, queue: &str, reads: &str| {
+        app.db
+            .execute(&format!(
+                "with w as (
+                     insert into workers (id, service, host, pid, version, lock_key, lease_until, queues)
+                     values (gen_random_uuid(), 'test', 'test', 0, '{version}', 0, now() + interval '1 hour', '{{{queue}}}')
+                     returning id)
+                 insert into worker_kinds (worker_id, kind, version) select id, kind, v from w cross join ({reads}) k(kind, v)"
+            ))
+            .await;
+    };
+    let why = async || {
+        let job = app.get(&format!("/v1/admin/jobs/{id}")).token(&admin).send().await.expect(200);
+        let all = job["waits_for"].as_array().unwrap().clone();
+        assert_eq!(all.len(), 1, "{all:?}");
+        (text(&all[0], "reason").to_owned(), text(&all[0], "detail").to_owned())
+    };
+    worker("1.0", "mail", "values ('mail.send', 1)").await;
+    worker("1.0", "mail", "values ('mail.send', 1)").await;
+    worker("0.9", "mail", "values ('other', 1)").await;
+    worker("1.1", "search", "values ('mail.send', 2)").await;
+    let needs = "needs a worker of mail that knows mail.send in version 2; ";
+    assert_eq!(
+        why().await,
+        (
+            "unknown".to_owned(),
+            format!(
+                "{needs}release 0.9 does not know the kind, release 1.0 reads up to version 1, \
+                 release 1.1 knows it and does not serve mail"
+            )
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_suspect_says_which_job_is_tried_before_it() {
+    let app = App::start().await;
+    let admin = app.admin().await;
+    app.db
+        .execute(
+            "delete from jobs; delete from workers;
+             insert into workers (id, service, host, pid, version, lock_key, lease_until, queues)
+             values (gen_random_uuid(), 'test', 'test', 0, 'test', 0, now() + interval '1 hour', '{mail}')",
+        )
+        .await;
+    let held = [("hold", "'suspect'"), ("losses", "2")];
+    let (first, second) = (job(&app, &held).await, job(&app, &held).await);
+    let why = async |id: &str| {
+        let job = app.get(&format!("/v1/admin/jobs/{id}")).token(&admin).send().await.expect(200);
+        let all = job["waits_for"].as_array().unwrap().clone();
+        assert_eq!((all.len(), text(&all[0], "reason")), (1, "suspect"), "{all:?}");
+        all[0].clone()
+    };
+    assert_eq!(why(&first).await["job_id"], Value::Null, "it is next");
+    assert_eq!(text(&why(&second).await, "job_id"), first);
+    let said = why(&second).await;
+    assert_eq!(text(&said, "detail"), "2 workers ended while it ran; such jobs run one at a time");
+
+    // Let go, and running; after a while it keeps nobody waiting.
+    let run = "update jobs set hold = null, state = 'running', attempt = 1, worker_id = gen_random_uuid()";
+    app.db.execute(&format!("{run}, claimed_at = now() where id = '{first}'")).await;
+    assert_eq!(text(&why(&second).await, "job_id"), first);
+    app.db
+        .execute(&format!("update jobs set claimed_at = now() - interval '31 s' where id = '{first}'"))
+        .await;
+    assert_eq!(why(&second).await["job_id"], Value::Null);
+
+    // One that has killed again waits.
+    app.db
+        .execute(&format!("update jobs set run_at = now() + interval '1 minute' where id = '{second}'"))
+        .await;
+    assert!(why(&second).await["until"].is_string());
+}
+
 /// Reads a stream until it has told `what`.
 async fn until_told(
     body: &mut (impl futures::Stream<Item = Result<bytes::Bytes, impl std::fmt::Debug>> + Unpin),

@@ -3,6 +3,7 @@
 mod customer;
 mod order;
 mod product;
+pub mod schemas;
 mod stock;
 mod webhook;
 
@@ -10,7 +11,7 @@ pub use customer::CustomerRegistered;
 pub use order::{OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced};
 pub use product::ProductUpdated;
 pub use stock::{StockDepleted, StockReplenished};
-pub use webhook::EndpointDisabled;
+pub use webhook::{EndpointDisabled, WebhookBody};
 
 use crate::{Event, events_lane::PipelineSpec};
 
@@ -26,6 +27,11 @@ macro_rules! catalogue {
                 $($event::TOPIC => $event::VERSION,)+
                 _ => 1,
             }
+        }
+
+        /// The schemas of every topic.
+        pub fn schemas() -> Vec<schemas::EventSchemas> {
+            vec![$(schemas::EventSchemas::of::<$event>()),+]
         }
     };
 }

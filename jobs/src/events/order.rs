@@ -1,4 +1,5 @@
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use waybill_schema::Money;
@@ -6,7 +7,7 @@ use waybill_schema::Money;
 use crate::Event;
 
 /// A line of an order, as it was frozen at checkout.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderLine {
     /// Stock keeping unit.
     pub sku: String,
@@ -23,7 +24,7 @@ pub struct OrderLine {
 macro_rules! order_event {
     ($(#[$meta:meta])* $name:ident, $topic:literal { $($(#[$fmeta:meta])* $field:ident: $ty:ty),* $(,)? }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         pub struct $name {
             /// The order.
             pub order_id: Uuid,

@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use waybill_schema::inventory::sync::StockFlip;
@@ -7,7 +8,7 @@ use crate::Event;
 macro_rules! stock_event {
     ($(#[$meta:meta])* $name:ident, $topic:literal) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         pub struct $name {
             /// The product, whose events arrive in order.
             pub product_id: Uuid,

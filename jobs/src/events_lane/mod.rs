@@ -38,6 +38,7 @@ mod inbox;
 #[cfg(feature = "testing")]
 pub(crate) mod inline;
 mod item;
+mod job_consumer;
 mod jobs;
 mod lag;
 pub mod log;

@@ -8,8 +8,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use waybill_schema::Conn;
 
-use super::row::{Identity, Wishes, Word, extend, insert, lock, remove};
-use crate::cancel;
+use super::row::{Identity, Wishes, Word, asked, extend, insert, lock, remove};
 use crate::postgres::{CHANNEL, Hints, LinkError, link::connect, notify::ASKED, session::Session};
 
 /// How often a lost connection is tried again.
@@ -139,7 +138,7 @@ impl Pulse {
     /// Looks who was asked to end, before the next beat does. If this fails, that one finds them.
     async fn ask(&mut self) {
         let limit = self.timing.lease / 3;
-        match timeout(limit, cancel::asked(&mut self.conn, self.session.id())).await {
+        match timeout(limit, asked(&mut self.conn, self.session.id())).await {
             Ok(Ok(asked)) => self.session.ask(&asked),
             Ok(Err(error)) => tracing::debug!(%error, "who was asked to end is found at the next beat"),
             Err(_) => tracing::debug!("who was asked to end is found at the next beat"),

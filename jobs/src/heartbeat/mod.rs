@@ -8,4 +8,4 @@ mod beat;
 mod row;
 
 pub use beat::{Pulse, Timing};
-pub use row::{Identity, WorkerRow, list};
+pub use row::{Identity, host};

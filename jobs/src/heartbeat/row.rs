@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use diesel::sql_types::{
-    Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid,
-};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use diesel::{OptionalExtension, QueryResult, QueryableByName};
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
@@ -21,61 +18,6 @@ pub struct Identity {
     pub version: String,
     /// The queues it serves.
     pub queues: Vec<String>,
-}
-
-/// A worker as operators see it.
-#[derive(Debug, Clone, QueryableByName, serde::Serialize)]
-pub struct WorkerRow {
-    /// New at every start.
-    #[diesel(sql_type = SqlUuid)]
-    pub id: Uuid,
-    /// `worker`, or what else claims jobs.
-    #[diesel(sql_type = Text)]
-    pub service: String,
-    /// Its host.
-    #[diesel(sql_type = Text)]
-    pub host: String,
-    /// Its process there.
-    #[diesel(sql_type = Integer)]
-    pub pid: i32,
-    /// Version of its binary.
-    #[diesel(sql_type = Text)]
-    pub version: String,
-    /// The queues it serves.
-    #[diesel(sql_type = Array<Text>)]
-    pub queues: Vec<String>,
-    /// `running`, `quiet` or `draining`.
-    #[diesel(sql_type = Text)]
-    pub state: String,
-    /// The lane its events come on, if it handles events.
-    #[diesel(sql_type = Nullable<Text>)]
-    pub event_lane: Option<String>,
-    /// When it started.
-    #[diesel(sql_type = Timestamptz)]
-    pub started_at: DateTime<Utc>,
-    /// When it last said that it lives.
-    #[diesel(sql_type = Timestamptz)]
-    pub heartbeat_at: DateTime<Utc>,
-    /// Until when its jobs are its own without another word.
-    #[diesel(sql_type = Timestamptz)]
-    pub lease_until: DateTime<Utc>,
-    /// Jobs that should have ended, and whose handlers never yield.
-    #[diesel(sql_type = Integer)]
-    pub overdue: i32,
-    /// Jobs it runs now.
-    #[diesel(sql_type = BigInt)]
-    pub running: i64,
-}
-
-/// All workers, the oldest first.
-pub async fn list(conn: &mut Conn) -> QueryResult<Vec<WorkerRow>> {
-    waybill_schema::sql(
-        "select id, service, host, pid, version, queues, w.state, event_lane, started_at, heartbeat_at, lease_until, overdue,
-                (select count(*) from running_jobs j where j.worker_id = w.id) as running
-         from workers w order by started_at, id",
-    )
-    .load(conn)
-    .await
 }
 
 #[derive(QueryableByName)]
@@ -123,6 +65,26 @@ pub(super) async fn insert(
     .map(drop)
 }
 
+/// The jobs of worker `$1` that were asked to end: one that has a worker runs.
+macro_rules! asked {
+    () => {
+        "array(select j.id from jobs j where j.worker_id = $1 and j.cancel is not null and not j.undo) as asked"
+    };
+}
+
+#[derive(QueryableByName)]
+struct Asked {
+    #[diesel(sql_type = Array<SqlUuid>)]
+    asked: Vec<Uuid>,
+}
+
+/// The jobs of a worker that were asked to end.
+pub(super) async fn asked(conn: &mut Conn, id: Uuid) -> QueryResult<Vec<Uuid>> {
+    let row: Asked =
+        waybill_schema::sql(concat!("select ", asked!())).bind::<SqlUuid, _>(id).get_result(conn).await?;
+    Ok(row.asked)
+}
+
 /// What others want of this worker.
 #[derive(QueryableByName)]
 pub(super) struct Wishes {
@@ -154,16 +116,15 @@ pub(super) async fn extend(
     lease: Duration,
     word: Word,
 ) -> QueryResult<Option<Wishes>> {
-    waybill_schema::sql(
+    waybill_schema::sql(concat!(
         "update workers
          set heartbeat_at = clock_timestamp(), lease_until = clock_timestamp() + $3 * interval '1 second',
              lock_key = $2, unlocked_at = null, places = coalesce($6, places),
              state = case when $4 then 'draining' when $5 and quiet_at is not null then 'quiet' else 'running' end
          where id = $1
-         returning case when quiet_at is not null then coalesce(quiet_by, '') end as quiet_by,
-                   array(select j.id from jobs j
-                         where j.worker_id = $1 and j.cancel is not null and not j.undo) as asked",
-    )
+         returning case when quiet_at is not null then coalesce(quiet_by, '') end as quiet_by, ",
+        asked!()
+    ))
     .bind::<SqlUuid, _>(id)
     .bind::<BigInt, _>(key)
     .bind::<Double, _>(lease.as_secs_f64())
@@ -192,7 +153,8 @@ pub(super) async fn remove(conn: &mut Conn, id: Uuid) -> QueryResult<bool> {
     Ok(answer.yes)
 }
 
-fn host() -> String {
+/// The host that this process runs on.
+pub fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .ok()

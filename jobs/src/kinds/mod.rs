@@ -8,12 +8,25 @@ mod import_parts;
 pub mod list;
 mod maintain;
 mod reindex_products;
+mod remove_orphan_files;
 mod replay_events;
 mod republish_events;
 mod run_checkout;
 mod run_import;
 mod send_mail;
 mod watch_checkouts;
+
+use std::time::Duration;
+
+use crate::Policy;
+
+/// Of kinds that take minutes, and that go on from where an earlier attempt stopped: a late attempt only has the rest to do.
+const IN_STRETCHES: Policy = Policy {
+    max_attempts: 10,
+    backoff: Duration::from_secs(1),
+    backoff_cap: Duration::from_mins(1),
+    timeout: Duration::from_hours(1),
+};
 
 /// Names each kind once, for those who import it and for those who look it up by its name.
 macro_rules! kinds {
@@ -32,6 +45,7 @@ kinds! {
     check_invariants::CheckInvariants,
     expire_checkouts::ExpireCheckouts,
     maintain::Maintain,
+    remove_orphan_files::RemoveOrphanFiles,
     watch_checkouts::WatchCheckouts,
     import_parts::CleanImport,
     import_parts::MergeImport,

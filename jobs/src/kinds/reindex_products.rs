@@ -1,8 +1,7 @@
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::IN_STRETCHES;
 use crate::{Job, Policy, Unique, queues};
 
 /// Writes the search index anew from the products as they are, from where an earlier attempt stopped.
@@ -16,13 +15,7 @@ pub struct ReindexProducts {
 impl Job for ReindexProducts {
     const KIND: &'static str = "search.reindex";
     const QUEUE: &'static str = queues::HOUSEKEEPING;
-    // A million products take some minutes; a late attempt only has the rest to do.
-    const POLICY: Policy = Policy {
-        max_attempts: 10,
-        backoff: Duration::from_secs(1),
-        backoff_cap: Duration::from_mins(1),
-        timeout: Duration::from_hours(1),
-    };
+    const POLICY: Policy = IN_STRETCHES;
 
     /// One at a time: of two that write the same product in the same state, the one that was asked for later has seen the
     /// categories as they are now.

@@ -1,8 +1,7 @@
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::IN_STRETCHES;
 use crate::{Job, Policy, queues};
 
 /// Gives a pipeline events of the past again, from where an earlier attempt stopped.
@@ -21,12 +20,7 @@ pub struct ReplayEvents {
 impl Job for ReplayEvents {
     const KIND: &'static str = "events.replay";
     const QUEUE: &'static str = queues::HOUSEKEEPING;
-    const POLICY: Policy = Policy {
-        max_attempts: 10,
-        backoff: Duration::from_secs(1),
-        backoff_cap: Duration::from_mins(1),
-        timeout: Duration::from_hours(1),
-    };
+    const POLICY: Policy = IN_STRETCHES;
 
     /// One replay of a pipeline at a time.
     fn partition_key(&self) -> Option<String> {

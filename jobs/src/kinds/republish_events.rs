@@ -1,8 +1,7 @@
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::IN_STRETCHES;
 use crate::{Job, Policy, queues};
 
 /// Publishes events of the past to the broker, for consumers that are none of ours, from where an earlier attempt stopped.
@@ -21,12 +20,7 @@ pub struct RepublishEvents {
 impl Job for RepublishEvents {
     const KIND: &'static str = "events.republish";
     const QUEUE: &'static str = queues::HOUSEKEEPING;
-    const POLICY: Policy = Policy {
-        max_attempts: 10,
-        backoff: Duration::from_secs(1),
-        backoff_cap: Duration::from_mins(1),
-        timeout: Duration::from_hours(1),
-    };
+    const POLICY: Policy = IN_STRETCHES;
 
     /// One at a time, or events of one aggregate would be shuffled.
     fn partition_key(&self) -> Option<String> {

@@ -17,11 +17,7 @@ use diesel::{QueryResult, QueryableByName};
 use diesel_async::RunQueryDsl;
 use waybill_schema::Conn;
 
-use super::{
-    claim::turn,
-    probes::{clear_front, probes},
-    unknown::known_by_now,
-};
+use super::{claim::turn, probes::probes, unknown::known_by_now};
 
 /// Ready jobs looked at in one statement.
 const HEAD: i64 = 2_000;
@@ -100,7 +96,7 @@ pub async fn hold_followers(conn: &mut Conn, queue: &str) -> QueryResult<usize> 
 
 /// Jobs of a queue that were let go.
 #[derive(QueryableByName)]
-pub(super) struct Row {
+struct Row {
     #[diesel(sql_type = Text)]
     queue: String,
     #[diesel(sql_type = BigInt)]
@@ -128,8 +124,13 @@ impl LetGo {
 pub async fn let_go(conn: &mut Conn) -> QueryResult<LetGo> {
     let mut gone = LetGo::default();
     gone.add(reasons_gone(conn).await?);
-    gone.add(probes(conn).await?);
-    gone.more |= clear_front(conn).await? > 0;
+    for probed in probes(conn).await? {
+        if probed.let_go {
+            gone.queues.push(probed.queue);
+        } else {
+            gone.more = true;
+        }
+    }
     gone.add(looks(conn).await?);
     Ok(gone)
 }

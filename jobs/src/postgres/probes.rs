@@ -11,25 +11,38 @@
 
 use std::time::Duration;
 
-use diesel::QueryResult;
-use diesel::sql_types::{BigInt, Double};
+use diesel::sql_types::{BigInt, Bool, Double, Text};
+use diesel::{QueryResult, QueryableByName};
 use diesel_async::RunQueryDsl;
 use waybill_schema::Conn;
 
-use super::{
-    claim::turn,
-    holds::{CROWD, Row},
-};
+use super::{claim::turn, holds::CROWD};
 
 /// How long a job that tries has, before another one may.
 const PROBE: Duration = Duration::from_secs(5);
 /// Held jobs of a dependency and a queue looked at in one statement.
 const FRONT: i64 = 1_000;
 
-/// The queues whose jobs some live worker can run.
-macro_rules! served {
-    () => {
-        "served as materialized (
+/// Jobs of a queue that were let go, or held for something else.
+#[derive(QueryableByName)]
+pub(super) struct Probed {
+    #[diesel(sql_type = Text)]
+    pub queue: String,
+    #[diesel(sql_type = Bool)]
+    pub let_go: bool,
+}
+
+/// Lets a job go for each dependency whose rest is over. Where nobody at the front can try, those there are held for what keeps
+/// them from it: their kind is paused, or another of their partition key is in front.
+///
+/// The queues are the workers' (some ten), so each is asked for its first: no step over the jobs of those that cannot run. A
+/// follower is held as in [`super::holds::hold_followers`]: only while the first of its key cannot leave.
+pub(super) async fn probes(conn: &mut Conn) -> QueryResult<Vec<Probed>> {
+    waybill_schema::sql(concat!(
+        "with due as materialized (
+             select name, probe_id from dependencies
+             where down_since is not null and down_until <= clock_timestamp() for no key update skip locked),
+         served as materialized (
              select distinct q.queue
              from workers w
              cross join unnest(w.queues) as q(queue)
@@ -39,41 +52,35 @@ macro_rules! served {
                and coalesce((select p.places from queue_places p
                              where p.queue = q.queue
                                and p.worker_id in (w.id, '00000000-0000-0000-0000-000000000000')
-                             order by p.worker_id = w.id desc limit 1), 1) > 0)"
-    };
-}
-
-/// Lets a job go for each dependency whose rest is over.
-///
-/// The queues are the workers' (some ten), so each is asked for its first: no step over the jobs of those that cannot run.
-pub(super) async fn probes(conn: &mut Conn) -> QueryResult<Vec<Row>> {
-    waybill_schema::sql(concat!(
-        "with due as materialized (
-             select name, probe_id from dependencies
-             where down_since is not null and down_until <= clock_timestamp() for no key update skip locked),
-         ",
-        served!(),
-        ",
+                             order by p.worker_id = w.id desc limit 1), 1) > 0),
+         front as materialized (
+             select d.name, s.queue, f.id, f.partition_key, f.turn,
+                    f.kind = any (array(select kind from kind_controls where paused_at is not null)) as paused
+             from due d
+             cross join served s
+             cross join lateral (
+                 select j.id, j.kind, j.partition_key, ",
+        turn!(),
+        " as turn from jobs j
+                 where j.hold = 'needs:' || d.name and j.queue = s.queue
+                 order by ",
+        turn!(),
+        ", id limit $2) f),
          firsts as materialized (
              select d.name, f.id, f.turn, s.queue = (select b.queue from jobs b where b.id = d.probe_id and b.state = 'queued')
                  as tried
              from due d
              cross join served s
              cross join lateral (
+                 -- In order, so that the look ends at the first that can.
                  select h.id, h.turn
-                 from (select j.id, j.kind, j.partition_key, ",
-        turn!(),
-        " as turn from jobs j
-                       where j.hold = 'needs:' || d.name and j.queue = s.queue
-                       order by ",
-        turn!(),
-        ", id limit $2) h
-                 where h.kind <> all (array(select kind from kind_controls where paused_at is not null))
+                 from (select * from front where name = d.name and queue = s.queue order by turn, id offset 0) h
+                 where not h.paused
                    and (h.partition_key is null
                         or not exists (select from jobs b where b.partition_key = h.partition_key and b.id < h.id)
                            and not exists (select from jobs b
                                            where b.running_key = h.partition_key))
-                 order by h.turn, h.id limit 1) f),
+                 limit 1) f),
          probes as materialized (
              select distinct on (name) name, id from firsts order by name, coalesce(tried, false), turn, id),
          marked as (
@@ -83,58 +90,35 @@ pub(super) async fn probes(conn: &mut Conn) -> QueryResult<Vec<Row>> {
              returning p.id),
          let_go as (
              update jobs j set hold = null
-             where j.id = any (array(select id from marked)) and j.state = 'queued' returning j.queue)
-         select queue, count(*) as jobs from let_go group by queue"
-    ))
-    .bind::<Double, _>(PROBE.as_secs_f64())
-    .bind::<BigInt, _>(FRONT)
-    .load(conn)
-    .await
-}
-
-/// Holds those at the front of the hold for what keeps them from trying, where nobody there can: their kind is paused, or
-/// another of their partition key is in front. Answers with how many. After [`probes`], so that what is still due had none.
-///
-/// A follower is held as in [`super::holds::hold_followers`]: only while the first of its key cannot leave.
-pub(super) async fn clear_front(conn: &mut Conn) -> QueryResult<usize> {
-    waybill_schema::sql(concat!(
-        "with due as materialized (
-             select name from dependencies where down_since is not null and down_until <= clock_timestamp()),
-         ",
-        served!(),
-        ",
-         front as materialized (
-             select f.id, f.partition_key, f.kind = any (array(select kind from kind_controls where paused_at is not null))
-                 as paused
-             from due d
-             cross join served s
-             cross join lateral (
-                 select j.id, j.kind, j.partition_key from jobs j
-                 where j.hold = 'needs:' || d.name and j.queue = s.queue
-                 order by ",
-        turn!(),
-        ", id limit $1) f),
+             where j.id = any (array(select id from marked)) and j.state = 'queued' returning j.queue),
+         stuck as materialized (
+             select id, partition_key, paused from front where name <> all (array(select name from probes))),
          followers as materialized (
              select f.id, b.id as first
-             from front f
+             from stuck f
              cross join lateral (select b.id from jobs b where b.partition_key = f.partition_key
                                  order by b.partition_key, b.id limit 1) b
              where not f.paused and f.partition_key is not null and b.id < f.id),
-         firsts as materialized (
+         heads as materialized (
              select b.id from jobs b where b.id = any (array(select distinct first from followers))
              for key share skip locked),
          locked as materialized (
              select j.id, case when m.paused then 'kind:' || j.kind else 'partition' end as hold
-             from (select id, true as paused from front where paused
+             from (select id, true as paused from stuck where paused
                    union all
-                   select f.id, false from firsts s join followers f on f.first = s.id) m
+                   select f.id, false from heads s join followers f on f.first = s.id) m
              join jobs j on j.id = m.id
-             where j.state = 'queued' and j.hold like 'needs:%' and (select count(*) from front) >= $2
-             for no key update of j skip locked)
-         update jobs j set hold = l.hold from locked l where j.id = l.id"
+             where j.state = 'queued' and j.hold like 'needs:%' and (select count(*) from stuck) >= $3
+             for no key update of j skip locked),
+         held as (
+             update jobs j set hold = l.hold from locked l where j.id = l.id returning j.queue)
+         select queue, true as let_go from let_go
+         union
+         select queue, false from held"
     ))
+    .bind::<Double, _>(PROBE.as_secs_f64())
     .bind::<BigInt, _>(FRONT)
     .bind::<BigInt, _>(CROWD)
-    .execute(conn)
+    .load(conn)
     .await
 }

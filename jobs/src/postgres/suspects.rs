@@ -7,7 +7,7 @@
 //!   Any other is given back, by an attempt more, up to [`FREE`] times a job, so that it ends in any case.
 //! * After its first loss a job is queued at once: most processes die of something else.
 //! * From the second on it is a suspect, held as `suspect`. Of each queue one is let go at a time, the next when that one has
-//!   ended, whatever its end, or has lived for [`SAFE`]. Whoever kills again was then the only suspect there, pays for it, and
+//!   ended, whatever its end, or has lived for [`SUSPECT_ALONE`]. Whoever kills again was then the only suspect there, pays for it, and
 //!   waits 2, 4, ... 60 s; the others run through and are cleared.
 //!
 //! Without suspects this costs one look at an index a quarter of a second. With them a queue clears some tens a second.
@@ -16,14 +16,12 @@ use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Text, Uuid as SqlU
 use diesel::{QueryResult, QueryableByName};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use uuid::Uuid;
-use waybill_schema::Conn;
+use waybill_schema::{Conn, system::jobs::waits::SUSPECT_ALONE};
 
 use super::claim::turn;
 
 /// Losses of a job that may be somebody else's fault. Each takes a process; by the sixteenth there is something to look at.
 const FREE: i32 = 16;
-/// Seconds after which a suspect that still runs no longer keeps the next one waiting: imports take an hour.
-const SAFE: f64 = 30.0;
 
 #[derive(QueryableByName)]
 struct Job {
@@ -132,7 +130,7 @@ async fn next_ones(conn: &mut Conn) -> QueryResult<Vec<Row>> {
              returning queue)
          select queue, count(*) as jobs from let_go group by queue"
     ))
-    .bind::<Double, _>(SAFE)
+    .bind::<Double, _>(SUSPECT_ALONE)
     .load(conn)
     .await
 }

@@ -31,6 +31,7 @@ mod poison;
 mod policy;
 mod quiet;
 mod retries;
+mod retries_race;
 mod rig;
 mod shutdown;
 mod transactions;

@@ -12,10 +12,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use waybill_jobs::{
-    Job, JobContext, JobResult, Outcome, Policy, enqueue, heartbeat,
+    Job, JobContext, JobResult, Outcome, Policy, enqueue,
     runtime::{Worker, WorkerConfig},
     testing::{TestDatabase, until},
 };
+use waybill_schema::system::workers;
 
 use crate::rig::{Probe, QUEUE, Rig, config, outcomes, put, registry, when};
 
@@ -51,7 +52,7 @@ async fn a_handler_that_never_yields_is_told_of_and_holds_nobody_else() {
     let overdue = |jobs| {
         let db = &db;
         move || async move {
-            let workers = heartbeat::list(&mut *db.conn().await).await.unwrap();
+            let workers = workers::list(&mut *db.conn().await).await.unwrap();
             workers.len() == 1 && workers[0].overdue == jobs
         }
     };

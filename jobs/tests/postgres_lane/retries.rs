@@ -206,6 +206,13 @@ async fn a_retried_job_takes_its_slot_again_if_it_is_free() {
     assert_eq!(put(&db, Unique::while_waiting("w")).await, Enqueued::Existing(waiting));
     claim(&mut *db.conn().await, QUEUE, worker, 5).await.unwrap();
     assert!(put(&db, Unique::while_waiting("w")).await.is_new());
+
+    // One that cannot be retried leaves its window as it is, to end with its time.
+    let erased = dead(&db, Unique::within("e", Duration::from_hours(1))).await;
+    db.execute("update dead_letters set erased_at = now()").await;
+    assert!(!retry_dead(&mut *db.conn().await, erased).await.unwrap());
+    let windows = "select count(*) as n from job_uniques where key like '%:e' and scope = 'window'";
+    assert_eq!(db.count(windows).await, 1);
 }
 
 #[tokio::test]
@@ -238,7 +245,8 @@ async fn a_finished_job_is_enqueued_again_into_its_slot() {
     complete_done(&mut *db.conn().await, &[(done, claimed[0].claim)], &[None]).await.unwrap();
     let again = async |force: bool| {
         let fresh = new_id();
-        let made = repeat(&mut *db.conn().await, &[done], &[fresh], force).await.unwrap();
+        let mut conn = db.conn().await;
+        let made = conn.transaction(async |conn| repeat(conn, &[done], &[fresh], force).await).await.unwrap();
         made.first().map(|job| job.id)
     };
     // Its own window is in its way for others, not for itself.

@@ -1,6 +1,11 @@
 //! Files that outlive a request: uploads, exports, invoices, images. A folder, or S3 where workers run on several hosts.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures::{
@@ -248,6 +253,23 @@ impl Files {
             staged::remove(root.clone(), folder, Duration::ZERO).await?;
         }
         Ok(removed)
+    }
+
+    /// The keys below a folder that were stored before a time, by the clock of the store, in any order.
+    ///
+    /// # Errors
+    /// [`FilesError::InvalidKey`], [`FilesError::Store`].
+    pub fn stored_before(
+        &self,
+        folder: &str,
+        before: SystemTime,
+    ) -> Result<BoxStream<'static, Result<String, FilesError>>, FilesError> {
+        let found = self.store.list(Some(&parse_key(folder)?)).map_err(FilesError::Store);
+        let aged = found.try_filter_map(move |file| async move {
+            let aged = SystemTime::from(file.last_modified) < before;
+            Ok(aged.then(|| file.location.to_string()))
+        });
+        Ok(aged.boxed())
     }
 
     /// Removes what writers left behind that were killed, if nothing was added to it for `rest`; returns how much there was. Only a

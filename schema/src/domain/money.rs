@@ -34,9 +34,12 @@ pub enum MoneyError {
 const LIMIT: Decimal = Decimal::from_parts(0xA4C6_8000, 0x0003_8D7E, 0, false, 0); // 10^15
 
 /// An amount of money, at the currency's decimals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Money {
+    /// Decimal text, at the currency's decimals.
     amount: Decimal,
+    /// ISO 4217 code.
+    #[schemars(with = "String", regex(pattern = r"^[A-Z]{3}$"))]
     currency: Currency,
 }
 

@@ -1,14 +1,14 @@
-//! Schedules as rows, and the record of their fires: what the scheduler does with them. [`manage`] has what people do.
+//! Schedules as rows, and the record of their fires: what the scheduler does with them. [`manage`] has what people do,
+//! [`declare`] what programs do.
 
+pub mod declare;
 pub mod manage;
 pub mod spec;
 
 use chrono::{DateTime, Utc};
 use diesel::{
     OptionalExtension, QueryResult, QueryableByName,
-    sql_types::{
-        Array, BigInt, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
-    },
+    sql_types::{Array, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid},
 };
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
@@ -136,63 +136,6 @@ pub async fn lock_due(conn: &mut Conn, passed: &[String]) -> QueryResult<Option<
     .get_result(conn)
     .await
     .optional()
-}
-
-/// A schedule of the code that nobody has declared for this long is no longer part of it. Longer than a roll-out, in which an old
-/// release that restarts knows less than the new one.
-const FORGOTTEN_AFTER: &str = "1 hour";
-
-/// Writes a schedule that the code of a `release` declares; of two releases the higher one has the word, until it has not
-/// declared it for an hour. A new schedule is due at once. Its times are kept when its spec has not changed, so that a restart
-/// neither forgets a missed time nor fires one twice; an operator's pause is kept always; one that rests because it could not
-/// be fired is tried `anew`, if the caller has just started.
-pub async fn declare(conn: &mut Conn, row: &ScheduleRow, release: i64, anew: bool) -> QueryResult<()> {
-    sql("insert into schedules (name, origin, spec, time_zone, missed, missed_limit, overlap, kind, version, queue,
-                                max_attempts, payload, next_at, declared_at, release)
-         values ($1, 'code', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now(), now(), $12)
-         on conflict (name) do update set
-             spec = excluded.spec, time_zone = excluded.time_zone, missed = excluded.missed,
-             missed_limit = excluded.missed_limit, overlap = excluded.overlap, kind = excluded.kind,
-             version = excluded.version, queue = excluded.queue, max_attempts = excluded.max_attempts,
-             payload = excluded.payload, origin = 'code', declared_at = excluded.declared_at, release = excluded.release,
-             paused = schedules.paused and (schedules.problem is null or not $13),
-             problem = case when $13 then null else schedules.problem end,
-             next_at = case when (schedules.spec, schedules.time_zone) = (excluded.spec, excluded.time_zone)
-                            then schedules.next_at else excluded.next_at end
-         where coalesce(schedules.release, 0) <= excluded.release
-            or coalesce(schedules.declared_at < now() - $14::interval, true)")
-    .bind::<Text, _>(&row.name)
-    .bind::<Text, _>(&row.spec)
-    .bind::<Text, _>(&row.time_zone)
-    .bind::<Text, _>(row.missed)
-    .bind::<Integer, _>(row.missed_limit)
-    .bind::<Text, _>(row.overlap)
-    .bind::<Text, _>(&row.kind)
-    .bind::<SmallInt, _>(row.version)
-    .bind::<Text, _>(&row.queue)
-    .bind::<SmallInt, _>(row.max_attempts)
-    .bind::<Jsonb, _>(&row.payload)
-    .bind::<BigInt, _>(release)
-    .bind::<Bool, _>(anew)
-    .bind::<Text, _>(FORGOTTEN_AFTER)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Removes schedules of the code that are not among those `declared` here, and that nobody else has declared for an hour.
-pub async fn forget_undeclared(conn: &mut Conn, declared: &[&str]) -> QueryResult<usize> {
-    // From releases that did not say when: as if it were now.
-    sql("update schedules set declared_at = now() where origin = 'code' and declared_at is null and name <> all($1)")
-        .bind::<Array<Text>, _>(declared)
-        .execute(conn)
-        .await?;
-    sql("delete from schedules
-         where origin = 'code' and name <> all($1) and declared_at < now() - $2::interval")
-    .bind::<Array<Text>, _>(declared)
-    .bind::<Text, _>(FORGOTTEN_AFTER)
-    .execute(conn)
-    .await
 }
 
 /// Records that a time fires, for now without a job; `false` if it has fired before.

@@ -23,7 +23,7 @@ fn sample<E: Event>(samples: &mut BTreeMap<(&'static str, i16), Value>, event: &
 }
 
 /// One of each topic, with everything that it can have.
-fn samples() -> anyhow::Result<BTreeMap<(&'static str, i16), Value>> {
+pub fn samples() -> anyhow::Result<BTreeMap<(&'static str, i16), Value>> {
     let mut samples = BTreeMap::new();
     let id = |n: u128| Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + n);
     let at: DateTime<Utc> = "2026-01-02T03:04:05.678901Z".parse()?;

@@ -246,6 +246,11 @@ async fn all_is_all_and_what_is_in_the_way_is_counted() -> anyhow::Result<()> {
     let show = "jobs show 00000000-0000-7000-8000-000000000003";
     let waits = operator.well(show).await?;
     ensure!(waits.contains("queue_paused"), "{waits}");
+    let of_a_later_release = "update jobs set hold = 'unknown:9:mail.send', version = 9
+        where id = '00000000-0000-7000-8000-000000000003'";
+    diesel_async::SimpleAsyncConnection::batch_execute(&mut conn, of_a_later_release).await?;
+    let waits = operator.well(show).await?;
+    ensure!(waits.contains("needs a worker of mail that knows mail.send in version 9"), "{waits}");
     Ok(())
 }
 

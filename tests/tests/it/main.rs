@@ -9,6 +9,7 @@ mod consumers;
 mod dependencies;
 mod engine;
 mod erasure;
+mod event_schemas;
 mod flows;
 mod gateway;
 mod import_ends;

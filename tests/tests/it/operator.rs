@@ -154,7 +154,8 @@ async fn a_schedule_made_by_an_operator_runs() -> anyhow::Result<()> {
     let system = System::start(Plan::default()).await?;
     let operator = Operator::of(&system, &["system:read", "system:write"]).await?;
     let list = operator.well("schedules").await?;
-    for name in ["expire-checkouts", "maintain", "watch-checkouts", "check-invariants"] {
+    for name in ["expire-checkouts", "maintain", "watch-checkouts", "check-invariants", "remove-orphan-files"]
+    {
         ensure!(list.contains(name), "{name} in {list}");
     }
     operator.well("schedules put often --spec every+1s --kind housekeeping.maintain").await?;

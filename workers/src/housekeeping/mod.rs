@@ -3,6 +3,7 @@
 mod check_invariants;
 mod expire_checkouts;
 mod maintain;
+mod orphans;
 mod purge;
 mod replay_events;
 mod republish_events;
@@ -16,7 +17,10 @@ use std::time::Duration;
 
 use waybill_jobs::{
     JobContext, Registry,
-    kinds::{CheckInvariants, ExpireCheckouts, Maintain, ReplayEvents, RepublishEvents, WatchCheckouts},
+    kinds::{
+        CheckInvariants, ExpireCheckouts, Maintain, RemoveOrphanFiles, ReplayEvents, RepublishEvents,
+        WatchCheckouts,
+    },
 };
 use waybill_platform::config::{BrokerConfig, HousekeepingConfig};
 
@@ -79,7 +83,12 @@ impl Default for HousekeepingDeps {
 #[must_use]
 pub fn register(registry: Registry, deps: &Arc<HousekeepingDeps>, stores: Stores) -> Registry {
     let deps = **deps;
+    let files = stores.clone();
     registry
+        .job(move |_: RemoveOrphanFiles, cx: JobContext| {
+            let files = files.clone();
+            async move { orphans::run(&files, &cx).await }
+        })
         .job(move |_: ExpireCheckouts, cx: JobContext| async move { expire_checkouts::run(deps, &cx).await })
         .job(move |_: Maintain, cx: JobContext| {
             let stores = stores.clone();

@@ -1,12 +1,11 @@
 //! Pipeline `webhooks`: every event to every endpoint that asked for it.
 
 use async_trait::async_trait;
-use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 use waybill_jobs::{
     Enqueue, Event, EventEnvelope, Pipeline, PipelineError, enqueue_all,
-    events::{OrderPlaced, WEBHOOKS},
+    events::{OrderPlaced, WEBHOOKS, WebhookBody},
     kinds::DeliverWebhook,
 };
 use waybill_schema::{
@@ -17,17 +16,6 @@ use waybill_schema::{
 /// Writes the deliveries that events cause and enqueues them, in the transaction of the inbox.
 pub struct Webhooks;
 
-/// What a receiver reads. Documented in the API: fields are added, never changed.
-#[derive(Serialize)]
-struct Body<'a> {
-    #[serde(rename = "type")]
-    topic: &'a str,
-    timestamp: chrono::DateTime<chrono::Utc>,
-    data: &'a Value,
-    id: Uuid,
-    version: i16,
-}
-
 /// The person an event is about: the customer it names, or for a guest's order the order itself.
 fn subject(event: &EventEnvelope) -> Option<Uuid> {
     let customer = event.payload.get("customer_id").and_then(Value::as_str).and_then(|id| id.parse().ok());
@@ -36,13 +24,7 @@ fn subject(event: &EventEnvelope) -> Option<Uuid> {
 
 /// The body of an event's deliveries.
 pub fn body(event: &EventEnvelope) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&Body {
-        topic: &event.topic,
-        timestamp: event.created_at,
-        data: &event.payload,
-        id: event.id,
-        version: event.version,
-    })
+    serde_json::to_string(&WebhookBody::from(event))
 }
 
 #[async_trait]

@@ -10,9 +10,10 @@ use uuid::Uuid;
 use waybill_jobs::testing::{enqueued, run_one};
 use waybill_jobs::{
     Registry, enqueue,
-    kinds::{ExpireCheckouts, Maintain, RunCheckout},
+    kinds::{ExpireCheckouts, Maintain, RemoveOrphanFiles, RunCheckout},
 };
 
+use waybill_platform::files::Files;
 use waybill_workers::housekeeping::{self, HousekeepingDeps, Stores};
 
 use crate::fake_gateway::{Fault, On};
@@ -144,8 +145,7 @@ async fn flows_go_with_the_history_of_their_jobs() {
     assert_eq!(world.number("select count(*) as number from flows where name = 'open'").await, 1);
 }
 
-#[tokio::test]
-async fn mails_deliveries_and_imports_go_by_their_age_with_all_that_is_theirs() {
+fn file_store() -> (tempfile::TempDir, Files) {
     let folder = tempfile::tempdir().unwrap();
     let settings = [
         ("WAYBILL_DATABASE__URL", "postgres://nobody@localhost/none".to_owned()),
@@ -153,6 +153,12 @@ async fn mails_deliveries_and_imports_go_by_their_age_with_all_that_is_theirs() 
     ];
     let config = waybill_platform::Config::from_variables(settings).unwrap();
     let files = waybill_platform::files::store(&config.files).unwrap();
+    (folder, files)
+}
+
+#[tokio::test]
+async fn mails_deliveries_and_imports_go_by_their_age_with_all_that_is_theirs() {
+    let (folder, files) = file_store();
     let kept = HousekeepingDeps {
         keep_days: 3,
         keep_mails_days: 10,
@@ -214,6 +220,50 @@ async fn mails_deliveries_and_imports_go_by_their_age_with_all_that_is_theirs() 
     }
     assert!(!folder.path().join("days.csv#1").exists());
     assert!(folder.path().join("moments.csv#1").exists());
+}
+
+#[tokio::test]
+async fn files_that_no_import_names_go_when_nobody_can_be_at_them() {
+    let (folder, files) = file_store();
+    let stores = Stores { files: Some(files.clone()), vault: None };
+    let registry = housekeeping::register(Registry::new(), &Arc::default(), stores);
+    let world = World::new().await;
+    let [known, orphan, fresh] = std::array::from_fn(|_| waybill_schema::new_id());
+    world
+        .db
+        .execute(&format!(
+            "insert into imports (id, kind, status, filename, object, size_bytes, job_id)
+             values ('{known}', 'products', 'queued', 'f.csv', 'imports/{known}.csv', 1, gen_random_uuid())"
+        ))
+        .await;
+    let stay = [
+        (format!("imports/{known}.csv"), 25),
+        (format!("imports/{known}/{fresh}/1/0-0"), 25),
+        (format!("imports/{fresh}.csv"), 23),
+        (format!("imports/{fresh}/{known}/1/0-0"), 23),
+        // None of ours.
+        ("imports/notes.csv".to_owned(), 25),
+        (format!("imports/{orphan}.txt"), 25),
+        (format!("{orphan}.csv"), 25),
+    ];
+    let go = [(format!("imports/{orphan}.csv"), 25), (format!("imports/{orphan}/{known}/1/0-0"), 25)];
+    for (key, hours) in stay.iter().chain(&go) {
+        files.put_bytes(key, "sku".into()).await.unwrap();
+        let file = std::fs::File::options().write(true).open(folder.path().join(key)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_hours(*hours)).unwrap();
+    }
+    for removed in ["2", "0"] {
+        let job = enqueue(&*world.db.conn().await, &RemoveOrphanFiles {}).await.unwrap();
+        assert_eq!(run_one(world.pool(), &registry, job).await.outcome, "done");
+        let report = format!("select result ->> 'removed' as word from job_history where id = '{job}'");
+        assert_eq!(world.word(&report).await.as_deref(), Some(removed));
+    }
+    for (key, _) in &stay {
+        assert!(files.size(key).await.is_ok(), "{key}");
+    }
+    for (key, _) in &go {
+        assert!(files.size(key).await.is_err(), "{key}");
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ const LOG_PAGES = 10;
 /** Why a job that could run does not. */
 const WAITS = {
   not_due: 'its time', queue_paused: 'its queue, which is paused', kind_paused: 'its kind, which is paused', dependency_down: 'something outside that is down',
-  partition: 'another job of its key', key_limit: 'the limit of its key', queue_limit: 'the limit of its queue', no_worker: 'a worker that serves its queue', turn: 'its turn',
+  partition: 'another job of its key', key_limit: 'the limit of its key', queue_limit: 'the limit of its queue', no_worker: 'a worker that serves its queue',
+  unknown: 'a worker of another release', suspect: 'the jobs that are tried before it, one at a time', turn: 'its turn',
 };
 
 function waits(list) {

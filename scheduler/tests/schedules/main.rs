@@ -1,6 +1,8 @@
 //! Schedules against a real database: who fires, what is missed, what overlaps.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod declared;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{QueryableByName, sql_types::Text};
 use serde_json::json;
@@ -10,7 +12,7 @@ use waybill_jobs::{
     testing::{TestDatabase, drain, run_one},
 };
 use waybill_scheduler::{builtin, fire};
-use waybill_schema::schedules::{self, Missed, Overlap, ScheduleRow, manage};
+use waybill_schema::schedules::{Missed, Overlap, ScheduleRow, manage};
 
 fn schedule(name: &str, spec: &str, next_at: DateTime<Utc>) -> ScheduleRow {
     ScheduleRow {
@@ -203,11 +205,12 @@ async fn paused_ones_rest_and_those_of_the_code_stay_as_operators_left_them() {
         kind: String,
     }
     let db = with(&[ScheduleRow { paused: true, ..schedule("resting", "every 1h", ago(1)) }]).await;
-    builtin::declare(db.pool(), true).await.unwrap();
+    let by = builtin::declarer(db.pool()).await.unwrap();
+    builtin::declare(db.pool(), &by).await.unwrap();
     let declared = db.count("select count(*) as n from schedules where origin = 'code'").await;
     assert!(declared >= 4);
     TestDatabase::execute(&db, "update schedules set paused = true where name = 'maintain'").await;
-    builtin::declare(db.pool(), true).await.unwrap();
+    builtin::declare(db.pool(), &by).await.unwrap();
     assert!(find(&db, "maintain").await.paused);
     let fired = fire::due(db.pool()).await.unwrap();
     assert_eq!(i64::try_from(fired).unwrap(), declared - 1);
@@ -286,34 +289,4 @@ async fn a_fire_names_the_job_that_does_its_work() {
     assert_eq!(fires[0].state.as_deref(), Some("queued"));
     assert_eq!(find(&db, "reindex").await.last_job_id, Some(there));
     assert_eq!(db.count("select count(*) as n from jobs where scheduled is null").await, 1);
-}
-
-#[tokio::test]
-async fn while_two_releases_run_the_newer_one_declares() {
-    let db = with(&[]).await;
-    let mut conn = db.conn().await;
-    let old = ScheduleRow { spec: "every 1h".to_owned(), ..schedule("shared", "every 1h", ago(1)) };
-    let new = ScheduleRow { spec: "every 2h".to_owned(), ..old.clone() };
-    let added = schedule("added", "every 1h", ago(1));
-    let old_release = async |conn: &mut waybill_schema::Conn| {
-        schedules::declare(conn, &old, 1, true).await.unwrap();
-        schedules::forget_undeclared(conn, &["shared"]).await.unwrap();
-    };
-    old_release(&mut conn).await;
-    for row in [&new, &added] {
-        schedules::declare(&mut conn, row, 2, true).await.unwrap();
-    }
-    // An old scheduler is started anew meanwhile.
-    old_release(&mut conn).await;
-    assert_eq!(find(&db, "shared").await.spec, "every 2h");
-    assert!(manage::find(&mut conn, "added").await.unwrap().is_some(), "it is not the old one's to forget");
-    // The new release was taken back.
-    db.execute("update schedules set declared_at = now() - interval '61 minutes'").await;
-    old_release(&mut conn).await;
-    assert_eq!(find(&db, "shared").await.spec, "every 1h");
-    assert!(manage::find(&mut conn, "added").await.unwrap().is_none());
-    // One from a release that did not say when gets its hour from now.
-    db.execute("update schedules set declared_at = null, name = 'older'").await;
-    old_release(&mut conn).await;
-    assert!(manage::find(&mut conn, "older").await.unwrap().is_some());
 }
