@@ -4,6 +4,7 @@
 mod api;
 mod catalogue;
 mod cli;
+mod clocks;
 mod console;
 mod consumers;
 mod dependencies;
