@@ -303,6 +303,10 @@ impl Fetcher {
         self.queues[index].places.ended.store(false, Ordering::Release);
         let after = self.queues[index].reached.filter(|_| asked < self.queues[index].front_at);
         let over = self.session.take_ended();
+        #[cfg(feature = "fail-points")]
+        if !over.is_empty() {
+            let _ = crate::fail_point::strike("claim.rows_over").await;
+        }
         let rows = over.clone();
         let claimed = self
             .link
@@ -319,6 +323,10 @@ impl Fetcher {
                 return Err(error);
             }
         };
+        #[cfg(feature = "fail-points")]
+        if !claimed.is_empty() {
+            let _ = crate::fail_point::strike(&format!("claim.taken.{}", self.queues[index].name)).await;
+        }
         let queue = &mut self.queues[index];
         let found = claimed.len();
         queue.places.free.fetch_sub(signed(found), Ordering::AcqRel);

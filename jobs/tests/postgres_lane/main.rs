@@ -34,6 +34,7 @@ mod retries;
 mod rig;
 mod shutdown;
 mod transactions;
+mod unclaimed;
 mod unique;
 mod unique_batches;
 mod unknown;

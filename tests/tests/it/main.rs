@@ -17,6 +17,8 @@ mod import_parts;
 mod imports;
 mod journey;
 mod kill;
+mod kill_claims;
+mod kill_upkeep;
 mod operator;
 mod outages;
 mod properties;
