@@ -6,6 +6,8 @@ pub mod books;
 pub mod broker;
 pub mod browser;
 pub mod client;
+pub mod fake_clock;
+pub mod missing;
 pub mod process;
 pub mod receiver;
 pub mod scratch;

@@ -41,6 +41,10 @@
 //! | `gateway_event.before_commit`, `gateway_event.after_commit` | around what a gateway's webhook changes |
 //! | `flow.settling`, `flow.settled` | before and after the commit of what is to do for a batch or workflow |
 //! | `replay.after_step` | after each thousand events of a replay, committed with its cursor |
+//! | `republish.published`, `republish.after_step` | after the broker confirmed a step of a republish, and after that is noted |
+//! | `reseal.after_one` | after the secret of an endpoint is sealed under the newest key |
+//! | `claim.taken.<queue>` | after the commit of a claim that found jobs, none of which has begun |
+//! | `claim.rows_over` | before the claim that removes the rows of claims whose jobs have all ended |
 
 /// Passes a fail point: `fail_point!("checkout.after_reserve")`, or with a format and its arguments. To be used in async
 /// functions whose error is made from [`waybill_jobs::Failure`].

@@ -8,9 +8,11 @@
 //! | `WAYBILL_TEST_AMQP_URL` | the broker; absent when there is none |
 //! | `WAYBILL_TEST_BIN_DIR` | the folder of the binaries just built |
 //! | `WAYBILL_TEST_CHROMEDRIVER`, `WAYBILL_TEST_CHROMIUM` | a browser and what drives it; absent when there is none |
+//! | `WAYBILL_TEST_FAKETIME` | the library that gives a process a clock of its own; absent when there is none |
 //! | `WAYBILL_TEST_PG_CTL`, `WAYBILL_TEST_MQ_CTL` | see [`crate::provide`]; absent when not ours to stop |
 //! | `WAYBILL_TEST_SCRATCH` | starts a service of a test's own, see [`crate::provide`] |
 
+use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
@@ -20,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cargo::{self, Metadata};
 use crate::faults;
 use crate::provide::browser::{self, Browser};
+use crate::provide::clock;
 use crate::provide::commands::Services;
 use crate::provide::{Lifetime, Options, scratch};
 use crate::workspace::Workspace;
@@ -108,11 +111,15 @@ async fn run_with(selection: Selection) -> Result<ExitCode> {
         .args(&all_features(&workspace)?)
         .args(["--profile", selection.profile()])
         .kill_on_drop(true);
-    let (services, browser, built) =
-        tokio::join!(Services::provide(&options), for_tests(&workspace, &selection), build.status());
+    let (services, browser, clock, built) = tokio::join!(
+        Services::provide(&options),
+        for_tests(&workspace, &selection),
+        fake_clock(&workspace),
+        build.status()
+    );
     let services = services?;
     services.print();
-    let provided = Given { services: &services, browser: browser.as_ref() };
+    let provided = Given { services: &services, browser: browser.as_ref(), clock };
 
     let outcome = tokio::select! {
         outcome = chosen(&workspace, &provided, &selection, &features, built) => outcome,
@@ -128,6 +135,7 @@ async fn run_with(selection: Selection) -> Result<ExitCode> {
 struct Given<'a> {
     services: &'a Services,
     browser: Option<&'a Browser>,
+    clock: Option<PathBuf>,
 }
 
 /// The fault suite looks at no page.
@@ -140,6 +148,20 @@ async fn for_tests(workspace: &Workspace, selection: &Selection) -> Option<Brows
         }
         Err(reason) => {
             println!("{}", browser::none_line(&reason));
+            None
+        }
+    }
+}
+
+/// Every kind of run has tests that want one.
+async fn fake_clock(workspace: &Workspace) -> Option<PathBuf> {
+    match clock::library(workspace).await {
+        Ok(library) => {
+            println!("{}", clock::line(&library));
+            Some(library)
+        }
+        Err(reason) => {
+            println!("{}", clock::none_line(&reason));
             None
         }
     }
@@ -213,7 +235,7 @@ fn with_services(
     given: &Given<'_>,
     folder: &str,
 ) -> Result<Command> {
-    let Given { services, browser } = given;
+    let Given { services, browser, clock } = given;
     // Binaries that a test starts would take them for settings.
     command.env_remove("DATABASE_URL").env_remove("AMQP_URL");
     command.env("WAYBILL_TEST_DATABASE_URL", &services.postgres.url);
@@ -232,7 +254,12 @@ fn with_services(
         };
     }
     let browser = browser.map(|browser| (&browser.driver, &browser.program)).unzip();
-    for (name, path) in [("WAYBILL_TEST_CHROMEDRIVER", browser.0), ("WAYBILL_TEST_CHROMIUM", browser.1)] {
+    let files = [
+        ("WAYBILL_TEST_CHROMEDRIVER", browser.0),
+        ("WAYBILL_TEST_CHROMIUM", browser.1),
+        ("WAYBILL_TEST_FAKETIME", clock.as_ref()),
+    ];
+    for (name, path) in files {
         match path {
             Some(path) => command.env(name, path),
             None => command.env_remove(name),

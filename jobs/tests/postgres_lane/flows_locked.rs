@@ -113,6 +113,36 @@ async fn a_locked_flow_holds_up_none_whose_jobs_end_after_its_own() {
     rig.stop().await;
 }
 
+/// It was asked about in vain, and there is no sweep: the worker whose job has ended comes back by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flow_that_another_had_for_a_moment_is_come_back_to() {
+    let db = world().await;
+    // It is tried for a second: a machine that stands still for so long takes another flow.
+    for _ in 0..5 {
+        let (locked, free) = (
+            Workflow::new("locked").step("one", &step("one")).then("two", &step("two")),
+            Workflow::new("free").step("one", &step("one")).then("two", &step("two")),
+        );
+        let locked = locked.start(&mut *db.conn().await).await.unwrap();
+        let free = free.start(&mut *db.conn().await).await.unwrap();
+        let mut other = lunch(&db, &format!("select from flows where id = '{locked}' for update")).await;
+        let rig = Rig::start(&db, kinds(), without_sweep());
+        until("its first job has ended", async || {
+            flow(&db, locked).await.jobs == serde_json::json!({ "done": 1 })
+        })
+        .await;
+        // Looked after behind it, so it was met.
+        flow_when(&db, free, "done").await;
+        other.batch_execute("rollback").await.unwrap();
+        let back = tokio::time::timeout(Duration::from_secs(3), flow_when(&db, locked, "done")).await.is_ok();
+        rig.stop().await;
+        if back {
+            return;
+        }
+    }
+    panic!("nobody comes back to it");
+}
+
 /// Workers that meet each other at one flow must not leave what is new to a sweep: there is none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_meets_another_at_a_flow_comes_back_for_its_own_job() {

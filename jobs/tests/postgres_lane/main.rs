@@ -35,6 +35,7 @@ mod retries_race;
 mod rig;
 mod shutdown;
 mod transactions;
+mod unclaimed;
 mod unique;
 mod unique_batches;
 mod unknown;

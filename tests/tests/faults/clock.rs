@@ -1,54 +1,33 @@
-//! Clocks that jump under running workers and the scheduler, by libfaketime where it is installed (`apt-get install libfaketime`).
+//! Clocks that jump under running workers and the scheduler.
 
-use std::{path::Path, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use chrono::{TimeDelta, Utc};
-use waybill_tests::{Plan, System, until};
+use waybill_tests::{Plan, System, fake_clock::FakeClock, missing::skipped, until};
 
-use crate::{books::recovered, load::Load, missing::skipped};
-
-/// Where libfaketime may be.
-pub const LIBRARIES: [&str; 2] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-];
+use crate::{books::recovered, load::Load};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "cargo xtask test faults"]
 async fn the_clocks_of_workers_jump() -> anyhow::Result<()> {
-    let Some(library) = LIBRARIES.into_iter().find(|path| Path::new(path).exists()) else {
-        return skipped("clocks that jump", "libfaketime is not installed");
-    };
     let mut system = System::start(Plan::default().workers(1)).await?;
-    let clock = system.folder().join("clock");
-    std::fs::write(&clock, "+0")?;
-    let file = clock.display().to_string();
-    // Timers run on the monotonic clock, which no administrator can set.
-    let faked = [
-        ("LD_PRELOAD", library),
-        ("FAKETIME_TIMESTAMP_FILE", file.as_str()),
-        ("FAKETIME_NO_CACHE", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ("DONT_FAKE_MONOTONIC", "1"),
-    ];
+    let Some(clock) = FakeClock::new(&system.folder(), "clock")? else {
+        return skipped("clocks that jump", "there is no libfaketime");
+    };
+    let faked = clock.settings();
+    let faked: Vec<_> = faked.iter().map(|(name, value)| (*name, value.as_str())).collect();
     system.add_worker(&faked).await?;
     system.add_worker(&faked).await?;
     system.restart_scheduler_with(&faked).await?;
     let mut load = Load::start(&system, 6).await?;
     load.confirmed(10).await?;
-    // Renamed into place: a worker that reads half of it would see another time.
-    let jump = |to: &str| -> anyhow::Result<()> {
-        let next = system.folder().join("clock.next");
-        std::fs::write(&next, to)?;
-        Ok(std::fs::rename(&next, &clock)?)
-    };
     for to in ["+50h", "-3h", "+0"] {
-        jump(to)?;
+        clock.jump(to)?;
         load.confirmed(15).await?;
         fires_on(&system).await.with_context(|| format!("the scheduler's clock at {to}"))?;
     }
-    jump("+50h")?;
+    clock.jump("+50h")?;
     let jumped = Instant::now();
     load.confirmed(15).await?;
     let day = (Utc::now() + TimeDelta::hours(50)).format("%Y-%m-%d").to_string();

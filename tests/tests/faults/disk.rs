@@ -9,9 +9,9 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use reqwest::{Method, StatusCode, multipart};
-use waybill_tests::{Plan, System, client, until};
+use waybill_tests::{Plan, System, client, missing::skipped, until};
 
-use crate::{books::recovered, load::Load, missing::skipped};
+use crate::{books::recovered, load::Load};
 
 /// A file system of a few hundred kilobytes at a folder; gone when this is dropped.
 pub struct SmallDisk(PathBuf);

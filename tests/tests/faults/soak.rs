@@ -14,14 +14,14 @@ use diesel::{
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use waybill_jobs::testing::Proxy;
-use waybill_tests::{Plan, System, broker::through, process::Process, scratch::Node};
+use waybill_tests::{
+    Plan, System, broker::through, fake_clock::FakeClock, missing::skipped, process::Process, scratch::Node,
+};
 
 use crate::{
     books,
     disk::SmallDisk,
-    fake_clock::FakeClock,
     load::{Load, place, wait_for},
-    missing::skipped,
     processes::below,
     services::cut_connections,
 };
@@ -103,9 +103,9 @@ impl Soak {
             Some(disk) => disk.open()?,
             None => skipped("a full disk", "mounting one needs the rights to")?,
         }
-        let clock = FakeClock::new(&folder)?;
+        let clock = FakeClock::new(&folder, "clock")?;
         if clock.is_none() {
-            skipped("clocks that jump", "libfaketime is not installed")?;
+            skipped("clocks that jump", "there is no libfaketime")?;
         }
         for _ in 0..2 {
             add_worker(&mut system, clock.as_ref()).await?;

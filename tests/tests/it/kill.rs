@@ -4,6 +4,27 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use waybill_tests::{Plan, System, shop::checkout, until};
 
+/// Starts a worker with settings of its own and waits until it has died at `point`.
+pub async fn dies_at(system: &mut System, point: &str, settings: &[(&str, &str)]) -> anyhow::Result<()> {
+    let arm = format!("{point}=kill:1");
+    let mut all = settings.to_vec();
+    all.push(("WAYBILL_FAIL_POINTS", arm.as_str()));
+    let said = match system.add_worker(&all).await {
+        // Before it said where it listens.
+        Err(error) => format!("{error:#}"),
+        Ok(()) => {
+            let mut victim = system.workers.pop().context("no worker")?;
+            until(&format!("the worker to die at {point}"), async || {
+                Ok(if victim.has_ended()? { Ok(()) } else { Err(victim.log()) })
+            })
+            .await?;
+            victim.log()
+        }
+    };
+    ensure!(said.contains("fail point") && said.contains(point), "it died of something else: {said}");
+    Ok(())
+}
+
 /// Kills a worker at `point` while it carries an order, lets another finish, and returns the order. `mails` have been sent
 /// then: an event still waits at the broker when the database is at rest, and needs a worker.
 async fn killed_at(system: &mut System, point: &str, token: &str, mails: usize) -> anyhow::Result<Value> {

@@ -4,6 +4,7 @@
 mod api;
 mod catalogue;
 mod cli;
+mod clocks;
 mod console;
 mod consumers;
 mod dependencies;
@@ -17,6 +18,8 @@ mod import_parts;
 mod imports;
 mod journey;
 mod kill;
+mod kill_claims;
+mod kill_upkeep;
 mod operator;
 mod outages;
 mod properties;

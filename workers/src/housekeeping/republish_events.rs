@@ -9,6 +9,8 @@ use waybill_jobs::events_lane::{
 use waybill_jobs::{Failure, JobContext, JobResult, Outcome, kinds::RepublishEvents, status};
 use waybill_platform::config::BrokerConfig;
 
+use crate::fail_point;
+
 /// Events read and confirmed at a time.
 const STEP: i64 = 500;
 
@@ -23,11 +25,13 @@ pub(super) async fn run(job: RepublishEvents, broker: &BrokerConfig, cx: &JobCon
             return Ok(Outcome::Done(Some(json!({ "published": done }))));
         };
         republisher.publish(&again).await.map_err(Failure::retryable)?;
+        fail_point!("republish.published");
         done += i64::try_from(again.len()).unwrap_or_default();
         // After the confirms: an attempt that ends in between publishes a step twice, which consumers know by the ids.
         after = Some(last);
         let progress = json!({ "done": done, "at": last.0, "seq": last.1 });
         cx.progress(&mut *cx.pool.get().await?, &progress).await?;
+        fail_point!("republish.after_step");
     }
     Err(Failure::retryable("asked to stop"))
 }

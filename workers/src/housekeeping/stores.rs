@@ -10,6 +10,8 @@ use waybill_jobs::Failure;
 use waybill_platform::{files::Files, vault::Vault};
 use waybill_schema::{Conn, sql, webhooks::secret_purpose};
 
+use crate::fail_point;
+
 /// Files and sealed secrets, as far as this process has them: none in tests of something else.
 #[derive(Clone, Default)]
 pub struct Stores {
@@ -101,6 +103,7 @@ pub(super) async fn reseal_endpoints(conn: &mut Conn, vault: Option<&Vault>) -> 
                     .bind::<Binary, _>(fresh)
                     .execute(conn)
                     .await?;
+                fail_point!("reseal.after_one");
             }
             Err(error) => {
                 tracing::error!(endpoint = %id, %error, "the secret of a webhook endpoint cannot be opened");

@@ -23,6 +23,7 @@
 mod account;
 mod apt;
 pub mod browser;
+pub mod clock;
 pub mod commands;
 mod docker;
 mod external;

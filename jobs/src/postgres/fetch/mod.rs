@@ -163,6 +163,10 @@ impl Fetcher {
         let asked = Instant::now();
         let after = self.queues[index].asks(asked);
         let over = self.session.take_ended();
+        #[cfg(feature = "fail-points")]
+        if !over.is_empty() {
+            let _ = crate::fail_point::strike("claim.rows_over").await;
+        }
         let rows = over.clone();
         let claimed = self
             .link
@@ -179,6 +183,10 @@ impl Fetcher {
                 return Err(error);
             }
         };
+        #[cfg(feature = "fail-points")]
+        if !claims.jobs.is_empty() {
+            let _ = crate::fail_point::strike(&format!("claim.taken.{}", self.queues[index].name)).await;
+        }
         let queue = &mut self.queues[index];
         let found = claims.jobs.len();
         queue.claimed(&claims, limit, asked, after);
