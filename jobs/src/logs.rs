@@ -153,24 +153,30 @@ impl Logs {
     /// Writes what waits. Lines that cannot be written are lost: they are no reason for a job to fail.
     pub async fn flush(&self) {
         let Some(run) = &self.0 else { return };
-        if run.waiting.lock().unwrap_or_else(PoisonError::into_inner).taken == 0 {
-            return;
+        if run.waiting.lock().unwrap_or_else(PoisonError::into_inner).taken > 0 {
+            // Most runs say nothing, and need no room for what writes.
+            Box::pin(run.flush()).await;
         }
-        let _writing = run.writing.lock().await;
+    }
+}
+
+impl Run {
+    async fn flush(&self) {
+        let _writing = self.writing.lock().await;
         let lines = {
-            let mut waiting = run.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.scheduled = false;
             std::mem::take(&mut waiting.lines)
         };
         if lines.is_empty() {
             return;
         }
-        let written = match run.pool.get().await {
-            Ok(mut conn) => write(&mut conn, run, &lines).await.map_err(|error| error.to_string()),
+        let written = match self.pool.get().await {
+            Ok(mut conn) => write(&mut conn, self, &lines).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = written {
-            tracing::warn!(job = %run.job, error, lines = lines.len(), "lines of a job's log are lost");
+            tracing::warn!(job = %self.job, error, lines = lines.len(), "lines of a job's log are lost");
         }
     }
 }

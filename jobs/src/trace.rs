@@ -146,8 +146,9 @@ pub async fn step<F: Future>(span: Span, work: F) -> F::Output {
 }
 
 /// Runs `work` in `span` at `context`: what it enqueues, emits or calls carries the trace on.
-pub async fn within<F: Future>(context: TraceContext, span: Span, work: F) -> F::Output {
-    CURRENT.scope(context, work.instrument(span)).await
+// No async function: that would keep room for `work` twice.
+pub fn within<F: Future>(context: TraceContext, span: Span, work: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(context, work.instrument(span))
 }
 
 #[cfg(test)]

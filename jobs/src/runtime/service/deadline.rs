@@ -1,12 +1,18 @@
 //! Ends handlers that run too long, or longer than their worker.
 
-use std::{panic::AssertUnwindSafe, pin::pin, task::Poll, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use futures::FutureExt as _;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{super::verdict::Broken, Shared, kind::Kind};
+use super::{super::verdict::Broken, Lane, Shared, kind::Kind};
 use crate::{
     context::JobContext,
     contract::{Finished, JobResult, Outcome},
@@ -22,38 +28,46 @@ use crate::{
 /// How long a job is left alone that this worker does not know and could not put aside.
 const LATER: Duration = Duration::from_secs(5);
 
+/// A run up to its answer. A box, since what is around it would otherwise keep room for all of it more than once.
+pub(super) type Handled = Pin<Box<dyn Future<Output = Result<JobResult, Broken>> + Send>>;
+
 /// Gives a job to its handler, which has its policy's time.
-pub(super) async fn run(
+pub(super) fn run(
     job: Claimed,
-    shared: &Shared,
-    kind: &Kind,
-    session: &Session,
-    hand: &InHand,
-) -> Result<JobResult, Broken> {
-    if hand.asked.is_asked() {
-        return Err(Broken::Cancelled { said: None });
-    }
-    let (policy, grace) = (kind.policy(), shared.cancel_grace);
-    // After the timeout it has the grace, and as much again for a machine that is busy.
-    let most = policy.timeout.saturating_add(2 * grace);
-    if let Some(due) = std::time::Instant::now().checked_add(most) {
-        hand.begun(kind.name, due);
-    }
-    let Some(entry) = kind.entry.as_ref().filter(|entry| job.version <= entry.version) else {
-        let outcome = not_ours(&job, shared).await;
+    lane: Arc<Lane>,
+    kind: Arc<Kind>,
+    session: Arc<Session>,
+    hand: Arc<InHand>,
+) -> Handled {
+    Box::pin(async move {
+        if hand.asked.is_asked() {
+            return Err(Broken::Cancelled { said: None });
+        }
+        let shared = &lane.shared;
+        let (policy, grace) = (kind.policy(), shared.cancel_grace);
+        // After the timeout it has the grace, and as much again for a machine that is busy.
+        let most = policy.timeout.saturating_add(2 * grace);
+        if let Some(due) = std::time::Instant::now().checked_add(most) {
+            hand.begun(kind.name, due);
+        }
+        let Some(entry) = kind.entry.as_ref().filter(|entry| job.version <= entry.version) else {
+            let outcome = Box::pin(not_ours(&job, shared)).await;
+            hand.ended();
+            return Ok(Ok(outcome));
+        };
+        let logs = Logs::new(job.id, job.attempt, job.claim, &shared.pool);
+        let run = {
+            let (clock, cancel) = (shared.registry.clock(), hand.cancel.clone());
+            let (context, payload) = JobContext::of(job, &shared.pool, clock, cancel, logs.clone());
+            caught(entry.run(payload, context))
+        };
+        let signals = Signals { cancel: &hand.cancel, asked: &hand.asked, abandon: session.abandon() };
+        let result = bounded(run, policy.timeout, grace, signals).await;
+        // A handler that was dropped, or that panicked, has written no last lines itself.
+        logs.end().await;
         hand.ended();
-        return Ok(Ok(outcome));
-    };
-    let logs = Logs::new(job.id, job.attempt, job.claim, &shared.pool);
-    let clock = shared.registry.clock();
-    let (context, payload) = JobContext::of(job, &shared.pool, clock, hand.cancel.clone(), logs.clone());
-    let run = caught(entry.run(payload, context));
-    let signals = Signals { cancel: &hand.cancel, asked: &hand.asked, abandon: session.abandon() };
-    let result = bounded(run, policy.timeout, grace, signals).await;
-    // A handler that was dropped, or that panicked, has written no last lines itself.
-    logs.end().await;
-    hand.ended();
-    result
+        result
+    })
 }
 
 /// A job that nobody knew when it was claimed: it waits, without end, for a worker that does, since only people can tell that

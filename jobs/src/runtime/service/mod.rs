@@ -83,8 +83,7 @@ impl Service<Task<Batch>> for RunClaim {
             let Batch { jobs, session } = task.args;
             let running = TaskTracker::new();
             for fetched in jobs {
-                let (lane, session, tracked) = (Arc::clone(&lane), Arc::clone(&session), running.token());
-                tokio::spawn(observe::run(lane, session, fetched, tracked));
+                tokio::spawn(observe::run(&lane, &session, fetched, running.token()));
             }
             running.close();
             running.wait().await;

@@ -6,9 +6,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Span;
 
 use super::{
-    Lane,
+    Lane, deadline,
     kind::{Kind, Running},
-    settle::{self, Ended},
+    settle::{self, Ended, Ends},
 };
 use crate::{
     postgres::{
@@ -21,22 +21,31 @@ use crate::{
 };
 
 /// Runs a job, from the first count to the last.
-pub(super) async fn run(lane: Arc<Lane>, session: Arc<Session>, fetched: Fetched, tracked: TaskTrackerToken) {
+pub(super) fn run(
+    lane: &Arc<Lane>,
+    session: &Arc<Session>,
+    fetched: Fetched,
+    tracked: TaskTrackerToken,
+) -> impl Future<Output = ()> + Send + use<> {
     let Fetched { job, hand, slot } = fetched;
     let kind = lane.kinds.of(&job.kind);
     let span = span(&job, &lane.queue);
     let context = trace::join(&span, job.traceparent.as_deref());
     let running = kind.begins(&job);
+    let ends = Ends::of(&job, kind.policy());
+    let (lane, session) = (Arc::clone(lane), Arc::clone(session));
+    let handled =
+        deadline::run(job, Arc::clone(&lane), Arc::clone(&kind), Arc::clone(&session), Arc::clone(&hand));
     let rest = Rest { kind, running, span: span.clone(), lane, session, hand, slot, tracked };
-    trace::within(context, span, settle::run(job, rest)).await;
+    trace::within(context, span, settle::run(handled, ends, rest))
 }
 
 /// What is to be done, and let go, when the end of a run is durable.
 pub(super) struct Rest {
-    pub kind: Arc<Kind>,
     pub lane: Arc<Lane>,
-    pub session: Arc<Session>,
     pub hand: Arc<InHand>,
+    kind: Arc<Kind>,
+    session: Arc<Session>,
     running: Running,
     span: Span,
     slot: Slot,

@@ -6,10 +6,13 @@ use uuid::Uuid;
 
 use super::{
     super::verdict::{Attempt, judge},
-    deadline,
+    deadline::Handled,
     observe::Rest,
 };
-use crate::postgres::{Claimed, Resolution, Settled, touched};
+use crate::{
+    contract::Policy,
+    postgres::{Claimed, Resolution, Settled, Tid, touched},
+};
 
 /// How a run of a job ended.
 #[derive(Debug)]
@@ -26,14 +29,27 @@ pub(super) struct Ended {
     pub settled: Settled,
 }
 
+/// What of a job its end is made of.
+pub(super) struct Ends {
+    attempt: Attempt,
+    place: Tid,
+    flow: Option<Uuid>,
+}
+
+impl Ends {
+    /// Of a job that is about to run.
+    pub fn of(job: &Claimed, policy: Policy) -> Self {
+        let attempt = Attempt { number: job.attempt, max: job.max_attempts, policy };
+        Self { attempt, place: job.place, flow: job.flow_id }
+    }
+}
+
 /// Runs the handler, and gives what its answer means to the completer, with all that must wait for the end to be durable:
-/// only then is the place free. The task that ran it need not.
-pub(super) async fn run(job: Claimed, rest: Rest) {
-    let (place, flow) = (job.place, job.flow_id);
-    let attempt = Attempt { number: job.attempt, max: job.max_attempts, policy: rest.kind.policy() };
+/// only then is the place free. The task that ran it need not wait.
+pub(super) async fn run(handled: Handled, ends: Ends, rest: Rest) {
+    let Ends { attempt, place, flow } = ends;
     let shared = &rest.lane.shared;
     let started = Instant::now();
-    let handled = deadline::run(job, shared, &rest.kind, &rest.session, &rest.hand);
     let (result, queues) = touched::collect(handled).await;
     let ran = started.elapsed();
     for queue in &queues {
