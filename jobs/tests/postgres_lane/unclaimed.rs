@@ -32,7 +32,7 @@ fn a_process_that_names() {
     let Ok(url) = std::env::var(DATABASE) else { return };
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let pool = waybill_schema::db::connect(&url, 1, Duration::from_secs(5)).await.unwrap();
-        name_unclaimed(&mut *pool.get().await.unwrap()).await.unwrap();
+        name_unclaimed(&mut pool.get().await.unwrap()).await.unwrap();
     });
 }
 
