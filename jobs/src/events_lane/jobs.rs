@@ -98,6 +98,11 @@ impl JobSource {
             let place = tokio::select! {
                 () = stop.cancelled() => break,
                 place = Arc::clone(&places).acquire_owned() => place,
+                // The batch before may take long, and the crowd is in others' way meanwhile.
+                () = crowd.owed() => {
+                    crowd.look(&self.pool, &queue).await;
+                    continue;
+                }
             };
             let Ok(place) = place else { break };
             let Some(worker) = self.identity(&stop).await else { break };
