@@ -18,21 +18,16 @@ const ROUNDS: usize = 10;
 
 /// When a pipeline's queue was last looked at, if it was.
 #[derive(Default)]
-pub(super) struct Crowd {
-    looked: Option<Instant>,
-    /// It was too early for another look.
-    owed: bool,
-}
+pub(super) struct Crowd(Option<Instant>);
 
 impl Crowd {
     /// Holds what waits behind others of its aggregate, after a claim that was short of a batch: it may have stepped over all of
     /// them. What fails here only leaves the claims slow.
     pub(super) async fn look(&mut self, pool: &Pool, queue: &str) {
-        self.owed = self.looked.is_some_and(|looked| looked.elapsed() < LOOK);
-        if self.owed {
+        if self.0.is_some_and(|looked| looked.elapsed() < LOOK) {
             return;
         }
-        self.looked = Some(Instant::now());
+        self.0 = Some(Instant::now());
         let Ok(mut conn) = pool.get().await else { return };
         for _ in 0..ROUNDS {
             match hold_followers(&mut conn, queue).await {
@@ -43,14 +38,6 @@ impl Crowd {
                     return;
                 }
             }
-        }
-    }
-
-    /// When it is time for a look that came too early; never, if none did.
-    pub(super) async fn owed(&self) {
-        match self.looked.filter(|_| self.owed) {
-            Some(looked) => tokio::time::sleep_until(looked + LOOK).await,
-            None => std::future::pending().await,
         }
     }
 }

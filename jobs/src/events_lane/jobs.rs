@@ -98,16 +98,15 @@ impl JobSource {
             let place = tokio::select! {
                 () = stop.cancelled() => break,
                 place = Arc::clone(&places).acquire_owned() => place,
-                // The batch before may take long, and the crowd is in others' way meanwhile.
-                () = crowd.owed() => {
-                    crowd.look(&self.pool, &queue).await;
-                    continue;
-                }
             };
             let Ok(place) = place else { break };
             let Some(worker) = self.identity(&stop).await else { break };
             let claimed = self.claim(&queue, worker, &in_hand, &over, &mut strays).await;
             let found = claimed.as_ref().map_or(0, Vec::len);
+            // Before the batch is handled: that locks those in front, of whose crowds none could be held then.
+            if found < self.max_batch {
+                crowd.look(&self.pool, &queue).await;
+            }
             match claimed {
                 Ok(jobs) if !jobs.is_empty() => {
                     pause = self.poll.0;
@@ -123,9 +122,6 @@ impl JobSource {
                     strays = true;
                     pause = pause.max(AWAY.0);
                 }
-            }
-            if found < self.max_batch {
-                crowd.look(&self.pool, &queue).await;
             }
             // A full claim says that there is more; so may a short one be, as it takes one job per key.
             if found == 0 {

@@ -100,11 +100,16 @@ async fn the_table_of_live_jobs_is_bounded_by_the_longest_look_at_it_and_not_by_
     assert!(at_5_000 <= fresh + 2 * 5_000 && at_10_000 <= fresh + 2 * 10_000, "{at_5_000}, {at_10_000}");
     // With nobody looking, a claim marks in the index what it steps over, and those after it read the index's pages and not the
     // table's: an eighth, as measured. Who looks at this database for a moment, as an analyze by the server does, puts the
-    // marking off.
-    until("nobody looks", || async {
-        let looking = "select count(*) as n from pg_stat_activity
-             where datname = current_database() and backend_xmin is not null and pid <> pg_backend_pid()";
-        db.count(looking).await == 0
+    // marking off, and so does whoever writes in any database of the server for longer: a session takes nothing for dead that
+    // ended after the oldest transaction of all began.
+    let now = db.count("select pg_current_xact_id()::text::bigint % 4294967296 as n").await;
+    until("nobody looks, or writes for longer", || async {
+        let others = format!(
+            "select count(*) as n from pg_stat_activity
+             where pid <> pg_backend_pid()
+               and (datname = current_database() and backend_xmin is not null or age(backend_xid) > age('{now}'::xid))"
+        );
+        db.count(&others).await == 0
     })
     .await;
     let mut recovered = Vec::new();
