@@ -23,7 +23,7 @@ use super::{
 };
 
 /// The claims of one queue as an apalis backend: a task of apalis is the jobs of a claim, so that what it costs (a future, its
-/// extensions, a context: a sixth of what a worker spent on a job when a task was a job) is paid once for up to 500.
+/// extensions, a context) is paid once for all of them.
 ///
 /// It never fails, since an error would end the apalis worker and drop its running handlers, and it ends only when the
 /// session stops: what was claimed and not started is then handed back.
