@@ -17,6 +17,7 @@ enum Action {
     Kill,
     Error,
     Pause(Duration),
+    Block(Duration),
 }
 
 #[derive(Debug)]
@@ -42,6 +43,11 @@ pub async fn strike(name: &str) -> Result<(), Failure> {
         Action::Error => Err(Failure::retryable(format!("fail point {name}"))),
         Action::Pause(time) => {
             tokio::time::sleep(time).await;
+            Ok(())
+        }
+        // As a handler does that computes without a pause: nothing else gets the thread.
+        Action::Block(time) => {
+            std::thread::sleep(time);
             Ok(())
         }
         Action::Kill => {
@@ -100,9 +106,14 @@ fn entry(text: &str) -> Option<(String, (Action, u32))> {
     let action = match action {
         "kill" => Action::Kill,
         "error" => Action::Error,
-        pause => {
-            let ms = pause.strip_prefix("pause(")?.strip_suffix(')')?.parse().ok()?;
-            Action::Pause(Duration::from_millis(ms))
+        timed => {
+            let (how, ms) = timed.strip_suffix(')')?.split_once('(')?;
+            let time = Duration::from_millis(ms.parse().ok()?);
+            match how {
+                "pause" => Action::Pause(time),
+                "block" => Action::Block(time),
+                _ => return None,
+            }
         }
     };
     Some((name.to_owned(), (action, times)))
@@ -115,10 +126,13 @@ mod tests {
 
     #[test]
     fn reads_what_is_documented() {
-        let points = parse("checkout.after_reserve=kill:1; after_capture_call=error:2;x=pause(50);").unwrap();
+        let points =
+            parse("checkout.after_reserve=kill:1; after_capture_call=error:2;x=pause(50);y=block(50)")
+                .unwrap();
         assert_eq!(points["checkout.after_reserve"], (Action::Kill, 1));
         assert_eq!(points["after_capture_call"], (Action::Error, 2));
         assert_eq!(points["x"], (Action::Pause(Duration::from_millis(50)), 1));
+        assert_eq!(points["y"], (Action::Block(Duration::from_millis(50)), 1));
         for bad in ["x", "x=explode", "x=kill:often", "x=pause(soon)"] {
             assert_eq!(parse(bad).unwrap_err(), bad);
         }

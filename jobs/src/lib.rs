@@ -5,8 +5,8 @@
 //! * An **event** is a fact that happened. [`emit()`] writes it to the outbox in the same way; a relay hands it to RabbitMQ
 //!   (or, without a broker, to Postgres), where each [`Pipeline`] gets it once in effect.
 //!
-//! Adding a job: one file in `kinds/` with its struct and [`Job`] impl, its name in `kinds/mod.rs`, and one line in the worker's
-//! registry; `docs/adding-a-job.md` shows it.
+//! Adding a job: one file in `kinds/` with its struct and [`Job`] impl, two lines in `kinds/mod.rs` that name it, and a handler
+//! with one line in the worker's registry; `docs/adding-a-job.md` shows it.
 
 /// The guide, compiled so that it stays true.
 #[cfg(all(doctest, feature = "testing"))]

@@ -149,7 +149,7 @@ pub struct QueueCount {
     pub oldest_seconds: f64,
 }
 
-/// The live and the dead jobs by queue and state.
+/// The live and the dead jobs by queue and state, by one pass over both tables: it takes longer the more there are.
 pub async fn counts(conn: &mut Conn) -> QueryResult<Vec<QueueCount>> {
     waybill_schema::sql(
         "select queue, state, count(*) as jobs,

@@ -28,22 +28,35 @@ pub async fn due(pool: &Pool) -> Result<usize, SchedulerError> {
     let mut passed = Vec::new();
     let mut fired = 0;
     while fired < MOST {
+        // Counted when it is durable, and not what is taken back.
         match conn.transaction(async |conn| one(conn, &passed).await).await? {
-            Some(Fired::Jobs(jobs)) => {
+            Some(Fired::Jobs { schedule, jobs, skipped }) => {
+                count("waybill_schedule_fires_total", &schedule, jobs);
+                count("waybill_schedule_skips_total", &schedule, skipped);
                 enqueued += jobs;
                 fired += 1;
             }
-            Some(Fired::Refused(schedule)) => passed.push(schedule),
+            Some(Fired::Rests) => fired += 1,
+            Some(Fired::Refused(schedule)) => {
+                count("waybill_schedule_failures_total", &schedule, 1);
+                passed.push(schedule);
+            }
             None => break,
         }
     }
     Ok(enqueued)
 }
 
+fn count(name: &'static str, schedule: &str, n: usize) {
+    metrics::counter!(name, "schedule" => schedule.to_owned()).increment(n as u64);
+}
+
 /// What became of a schedule that was due.
 enum Fired {
-    /// So many jobs, and it was moved on or rests.
-    Jobs(usize),
+    /// It was moved on, with so many new jobs and so many times that were left out.
+    Jobs { schedule: String, jobs: usize, skipped: usize },
+    /// It cannot be fired.
+    Rests,
     /// The database refused this one. It stays due for the next tick: what was in the way may be gone then.
     Refused(String),
 }
@@ -58,7 +71,7 @@ async fn one(conn: &mut Conn, passed: &[String]) -> Result<Option<Fired>, Schedu
         Err(error) => {
             tracing::error!(schedule = schedule.name, %error, "a schedule cannot be fired and rests");
             schedules::fail(conn, &schedule.name, &error.to_string()).await?;
-            return Ok(Some(Fired::Jobs(0)));
+            return Ok(Some(Fired::Rests));
         }
     };
     // In a savepoint: what the failed one has written goes back.
@@ -67,17 +80,18 @@ async fn one(conn: &mut Conn, passed: &[String]) -> Result<Option<Fired>, Schedu
         Err(SchedulerError::Enqueue(error)) if !matches!(error, EnqueueError::Database(_)) => {
             tracing::error!(schedule = schedule.name, %error, "a schedule cannot be fired and rests");
             schedules::fail(conn, &schedule.name, &error.to_string()).await?;
-            Ok(Some(Fired::Jobs(0)))
+            Ok(Some(Fired::Rests))
         }
         // A constraint, a lock that was not to be had. If it is the connection that broke, this says so.
         Err(error @ (SchedulerError::Enqueue(_) | SchedulerError::Database(_))) => {
             schedules::trouble(conn, &schedule.name, &error.to_string()).await?;
             tracing::error!(schedule = schedule.name, %error, "a schedule was not fired and is tried again");
-            metrics::counter!("waybill_schedule_failures_total", "schedule" => schedule.name.clone())
-                .increment(1);
             Ok(Some(Fired::Refused(schedule.name)))
         }
-        fired => fired.map(|jobs| Some(Fired::Jobs(jobs))),
+        fired => {
+            let (jobs, skipped) = fired?;
+            Ok(Some(Fired::Jobs { schedule: schedule.name, jobs, skipped }))
+        }
     }
 }
 
@@ -110,7 +124,12 @@ fn times(spec: &Spec, schedule: &ScheduleRow, now: DateTime<Utc>) -> Result<Vec<
     })
 }
 
-async fn fire(conn: &mut Conn, schedule: &ScheduleRow, plan: &Plan) -> Result<usize, SchedulerError> {
+/// Answers with the jobs that are new, and the times that were left out.
+async fn fire(
+    conn: &mut Conn,
+    schedule: &ScheduleRow,
+    plan: &Plan,
+) -> Result<(usize, usize), SchedulerError> {
     let mut fired = None;
     let mut enqueued = 0;
     let mut skipped = 0;
@@ -130,12 +149,7 @@ async fn fire(conn: &mut Conn, schedule: &ScheduleRow, plan: &Plan) -> Result<us
         enqueued += usize::from(job.is_new());
     }
     schedules::advance(conn, &schedule.name, plan.next, fired).await?;
-    let count = |name: &'static str, n: usize| {
-        metrics::counter!(name, "schedule" => schedule.name.clone()).increment(n as u64);
-    };
-    count("waybill_schedule_fires_total", enqueued);
-    count("waybill_schedule_skips_total", skipped);
-    Ok(enqueued)
+    Ok((enqueued, skipped))
 }
 
 /// By the kind's own definition if this version knows it; else, as a newer API wrote it into the row, for a newer worker.

@@ -52,8 +52,8 @@ struct Totals {
 /// Rows of a default partition that are counted: any is one too many.
 const STRAYS: i64 = 1_000;
 
-/// Reads and publishes the gauges. Counting the live jobs reads one index; with a million waiting it takes about 100 ms,
-/// so this runs every few seconds, not on each scrape.
+/// Reads and publishes the gauges. Counting the live jobs reads their whole table, which grows with what waits: this runs every
+/// few seconds, not on each scrape.
 pub async fn publish(pool: &Pool, stuck_after: Duration, board: &mut Board) -> Result<(), SchedulerError> {
     let shown = read(pool, stuck_after, board).await;
     match &shown {

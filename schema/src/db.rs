@@ -13,6 +13,9 @@ pub type Pool = bb8::Pool<AsyncPgConnection>;
 /// The connection every query here takes; a transaction is a connection with one open.
 pub type Conn = AsyncPgConnection;
 
+/// How long a session of ours may leave a transaction alone.
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
+
 /// The migrations of the `migrations` folder, compiled in.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations");
 
@@ -36,6 +39,9 @@ pub async fn connect(url: &str, max: u32, connect_timeout: Duration) -> Result<P
     let manager = AsyncDieselConnectionManager::new_with_config(with_session_settings(url), config);
     bb8::Pool::builder()
         .max_size(max)
+        // The connection that came back last goes out next: its session has the statements prepared, and its process is warm.
+        // In turn, as is the default, a caller by itself meets every connection cold.
+        .queue_strategy(::bb8::QueueStrategy::Lifo)
         .connection_timeout(connect_timeout)
         .build(manager)
         .await
@@ -79,22 +85,35 @@ pub fn with_statement_timeout(url: &str, limit: Duration) -> String {
     with_setting(url, "statement_timeout", &limit.as_millis().to_string())
 }
 
-/// `url` with what every session of ours asks of the server.
+/// `url` with a limit on how long a statement waits for a lock that somebody else has.
+pub fn with_lock_timeout(url: &str, limit: Duration) -> String {
+    with_setting(url, "lock_timeout", &limit.as_millis().to_string())
+}
+
+/// `url` with a limit on the pause between two statements of a transaction where the 10 s of [`with_session_settings`] are too
+/// long; not below a second.
+pub fn with_idle_limit(url: &str, limit: Duration) -> String {
+    let limit = limit.clamp(Duration::from_secs(1), IDLE_LIMIT);
+    with_setting(url, "idle_in_transaction_session_timeout", &limit.as_millis().to_string())
+}
+
+/// `url` with what every session of ours asks of the server, unless it says otherwise itself.
 ///
 /// A limit on the pause between two statements of a transaction: the server ends the session after it. A process that hangs,
 /// or is cut off, in the middle of a transaction keeps its rows locked as long as the server takes its connection for
 /// alive, which may be hours; whoever takes its jobs over would wait for them. Nobody pauses on purpose: no transaction is
-/// open across a call to the outside. Shorter than a worker's lease (15 s), so that the rows are free by then.
+/// open across a call to the outside. Shorter than a worker's lease, so that the rows are free by then: a worker whose lease is
+/// below the usual 15 s asks for less ([`with_idle_limit`]).
 ///
 /// And what a page out of order costs: 1.1 times one in order, as on solid-state disks, instead of 4 as on turning ones. On a
 /// new system, plans are made while tables are empty and kept until they are first analysed; at 4 some of them read the
 /// whole table for ten keys, which took a tenth of Postgres' time.
 pub fn with_session_settings(url: &str) -> String {
     let url = with_setting(url, "random_page_cost", "1.1");
-    with_setting(&url, "idle_in_transaction_session_timeout", "10000")
+    with_setting(&url, "idle_in_transaction_session_timeout", &IDLE_LIMIT.as_millis().to_string())
 }
 
-/// `url` with a setting of the server's for its sessions, beside those it has.
+/// `url` with a setting of the server's for its sessions, before those it has: of two for one setting the last counts.
 fn with_setting(url: &str, name: &str, value: &str) -> String {
     let setting = format!("-c%20{name}%3D{value}");
     if let Some((before, after)) = url.split_once("options=") {
@@ -108,7 +127,7 @@ fn with_setting(url: &str, name: &str, value: &str) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{with_session_settings, with_statement_timeout};
+    use super::{with_idle_limit, with_session_settings, with_statement_timeout};
 
     #[test]
     fn settings_are_added_to_what_the_url_has() {
@@ -121,5 +140,13 @@ mod tests {
             "postgres://h/d?options=-c%20idle_in_transaction_session_timeout%3D10000%20-c%20random_page_cost%3D1.1\
              %20-c%20statement_timeout%3D1000"
         );
+        // The last one counts.
+        assert_eq!(
+            with_session_settings(&with_idle_limit("postgres://h/d", 2 * second)),
+            "postgres://h/d?options=-c%20idle_in_transaction_session_timeout%3D10000%20-c%20random_page_cost%3D1.1\
+             %20-c%20idle_in_transaction_session_timeout%3D2000"
+        );
+        let hour = with_idle_limit("postgres://h/d", Duration::from_hours(1));
+        assert_eq!(hour, "postgres://h/d?options=-c%20idle_in_transaction_session_timeout%3D10000");
     }
 }

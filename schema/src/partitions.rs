@@ -139,6 +139,11 @@ pub async fn health(conn: &mut Conn) -> QueryResult<Vec<Health>> {
 /// Makes the partitions that are missing from yesterday to `days_ahead` days from now, the nearest first. With none missing it
 /// is one look at the catalogue.
 pub async fn ensure(conn: &mut Conn, days_ahead: i32) -> QueryResult<Round> {
+    ensure_of(conn, &TABLES, days_ahead).await
+}
+
+/// [`ensure`] for some of the tables.
+pub async fn ensure_of(conn: &mut Conn, tables: &[&str], days_ahead: i32) -> QueryResult<Round> {
     let missing: Vec<Missing> = sql("with parts as materialized (
              select t.parent, p.low, p.high from unnest($1) as t(parent), waybill_partitions(t.parent) p)
          select t.parent, day
@@ -148,7 +153,7 @@ pub async fn ensure(conn: &mut Conn, days_ahead: i32) -> QueryResult<Round> {
                            where p.parent = t.parent
                              and p.low <= waybill_midnight(day) and p.high > waybill_midnight(day))
          order by abs(day - (now() at time zone 'utc')::date), day desc, t.parent")
-    .bind::<Array<Text>, _>(TABLES.to_vec())
+    .bind::<Array<Text>, _>(tables.to_vec())
     .bind::<Integer, _>(days_ahead)
     .load(conn)
     .await?;

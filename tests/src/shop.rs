@@ -1,6 +1,7 @@
 //! Things to sell, and buying them.
 
 use anyhow::{Context as _, ensure};
+use futures::future::try_join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -39,6 +40,25 @@ impl System {
         let (status, order) = buyer.post("/v1/checkout", body).await?;
         ensure!(status == StatusCode::ACCEPTED, "checkout: {status} {order}");
         Ok(order)
+    }
+
+    /// Places so many orders of one `MUG-1` at once, each of a buyer of its own.
+    pub async fn place_many(&self, orders: usize) -> anyhow::Result<Vec<Value>> {
+        let buyer = async |number: usize| {
+            let mut body = checkout(&[("MUG-1", 1)], "tok_visa");
+            body["email"] = json!(format!("buyer-{number}@example.com"));
+            self.place(&self.anybody, &body).await
+        };
+        try_join_all((0..orders).map(buyer)).await
+    }
+
+    /// Waits until orders are no longer pending; each must be confirmed.
+    pub async fn confirmed(&self, orders: &[Value]) -> anyhow::Result<()> {
+        for order in orders {
+            let order = self.settled(order).await?;
+            ensure!(order["status"] == "confirmed", "{order}\n{}", self.logs());
+        }
+        Ok(())
     }
 
     /// Waits until an order is no longer pending.

@@ -6,7 +6,7 @@
 //! WAYBILL_FAIL_POINTS="checkout.after_reserve=kill:1;after_capture_call=error:2;checkout.before_complete=pause(5000)"
 //! ```
 //!
-//! `kill` sends the process SIGKILL; `error` fails the attempt; `pause(ms)` waits. `:n` is how often in all, once if it is
+//! `kill` sends the process SIGKILL; `error` fails the attempt; `pause(ms)` waits; `block(ms)` waits and never yields. `:n` is how often in all, once if it is
 //! left out. `WAYBILL_FAIL_POINTS_DIR` names a folder in which every strike leaves a file, so that the count holds over
 //! processes and a worker that was started again does not die again; without it each process counts for itself.
 //!
@@ -44,6 +44,7 @@
 //! | `republish.published`, `republish.after_step` | after the broker confirmed a step of a republish, and after that is noted |
 //! | `reseal.after_one` | after the secret of an endpoint is sealed under the newest key |
 //! | `claim.taken.<queue>` | after the commit of a claim that found jobs, none of which has begun |
+//! | `outcomes.answered`, `outcomes.stored` | before and after the commit of outcomes that handlers have answered with |
 //! | `claim.rows_over` | before the claim that removes the rows of claims whose jobs have all ended |
 
 /// Passes a fail point: `fail_point!("checkout.after_reserve")`, or with a format and its arguments. To be used in async

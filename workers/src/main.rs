@@ -2,6 +2,8 @@
 
 mod start;
 
+use std::time::Duration;
+
 use clap::Parser;
 use waybill_platform::{Config, install_crypto, shutdown, telemetry};
 
@@ -20,8 +22,18 @@ struct Args {
     name: String,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+/// How long threads of handlers that never yield are waited for at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+fn main() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let ended = runtime.block_on(work());
+    // A runtime that is only dropped waits for them as long as they like.
+    runtime.shutdown_timeout(LAST_WORDS);
+    ended
+}
+
+async fn work() -> anyhow::Result<()> {
     let args = Args::parse();
     install_crypto();
     let mut config = Config::load()?;

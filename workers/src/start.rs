@@ -29,7 +29,8 @@ pub async fn run(
     name: String,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let database_url = config.database.url.expose_secret().to_owned();
+    // Whoever takes over the jobs of a worker that hangs must not wait for the rows it has locked.
+    let database_url = db::with_idle_limit(config.database.url.expose_secret(), config.worker.lease * 2 / 3);
     let pool = db::connect(
         &db::with_statement_timeout(&database_url, config.database.statement_timeout),
         config.database.pool_max,
@@ -156,7 +157,10 @@ fn served(all: &[Arc<dyn Pipeline>], names: &[String]) -> anyhow::Result<Vec<Arc
     Ok(all.iter().filter(|p| names.iter().any(|name| name == p.name())).cloned().collect())
 }
 
-/// Every queue of the registry with its concurrency; those that the configuration does not name have `default`.
+/// What an entry of `worker.queues` is called that stands for every queue without one.
+const UNNAMED: &str = "default";
+
+/// Every queue of the registry with its concurrency; those that the configuration does not name have that of [`UNNAMED`].
 fn queues_of(
     registry: &Registry,
     config: &Config,
@@ -166,8 +170,12 @@ fn queues_of(
     if let Some(unknown) = only.into_iter().flatten().find(|name| !known.contains(&name.as_str())) {
         bail!("--queues: {unknown:?} is none of {}", known.join(", "));
     }
+    let is_known = |name: &str| name == UNNAMED || known.contains(&name) || queues::ALL.contains(&name);
+    if let Some(unknown) = config.worker.queues.keys().find(|name| !is_known(name)) {
+        bail!("worker.queues: {unknown:?} is none of {}, {UNNAMED}", known.join(", "));
+    }
     let concurrency = |queue: &str| {
-        let named = config.worker.queues.get(queue).or_else(|| config.worker.queues.get("default"));
+        let named = config.worker.queues.get(queue).or_else(|| config.worker.queues.get(UNNAMED));
         named.copied().map_or(0, usize::from)
     };
     Ok(known

@@ -108,12 +108,6 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
-    /// 409: the state machine has no such move; says which it has.
-    #[track_caller]
-    pub fn illegal_move(detail: impl Into<String>, legal_moves: &[&str]) -> Self {
-        Self::conflict(codes::ILLEGAL_MOVE, detail).with("legal_moves", legal_moves.to_vec())
-    }
-
     /// 429, with the time after which another try makes sense.
     #[track_caller]
     pub fn rate_limited(detail: impl Into<String>, retry_after: Duration) -> Self {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{ApiError, codes};
 
-/// Every error of this API (RFC 9457). Some codes have members of their own, such as `legal_moves`, `available` and `total`.
+/// Every error of this API (RFC 9457). Some codes have members of their own, such as `state`, `available` and `total`.
 #[derive(Debug, Object)]
 pub struct Problem {
     /// `/problems/` and the code.

@@ -15,7 +15,7 @@ use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef, Registry},
     types::Type,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::error::FieldError;
 
@@ -126,12 +126,7 @@ impl<'a> Walk<'a> {
                 }
             }
             Value::String(text) => self.check_text(schema, value, text),
-            Value::Number(number)
-                if schema.format == Some("int32")
-                    && number.as_i64().is_none_or(|number| i32::try_from(number).is_err()) =>
-            {
-                self.add("invalid", format!("must be from {} to {}", i32::MIN, i32::MAX));
-            }
+            Value::Number(number) => self.check_number(schema, number),
             _ => {}
         }
     }
@@ -157,6 +152,24 @@ impl<'a> Walk<'a> {
                     self.within(Segment::Field(name), |walk| walk.add("unknown_field", "is not known here"));
                 }
             }
+        }
+    }
+
+    fn check_number(&mut self, schema: &MetaSchema, number: &Number) {
+        let is_int32 = schema.format == Some("int32");
+        if is_int32 && number.as_i64().is_none_or(|number| i32::try_from(number).is_err()) {
+            self.add("invalid", format!("must be from {} to {}", i32::MIN, i32::MAX));
+            return;
+        }
+        let Some(number) = number.as_f64() else { return };
+        let (above, below) = (schema.exclusive_minimum == Some(true), schema.exclusive_maximum == Some(true));
+        let low = schema.minimum.filter(|least| if above { number <= *least } else { number < *least });
+        let high = schema.maximum.filter(|most| if below { number >= *most } else { number > *most });
+        if let Some(least) = low {
+            self.add("invalid", format!("must be {}{least}", if above { "more than " } else { "at least " }));
+        }
+        if let Some(most) = high {
+            self.add("invalid", format!("must be {}{most}", if below { "less than " } else { "at most " }));
         }
     }
 
@@ -221,6 +234,15 @@ mod tests {
         quantity: i32,
     }
 
+    #[derive(Debug, Object)]
+    #[allow(dead_code, reason = "only their schema is of interest")]
+    struct Weight {
+        #[oai(validator(minimum(value = "1"), maximum(value = "10")))]
+        pieces: Option<i32>,
+        #[oai(validator(minimum(value = "0", exclusive)))]
+        kilograms: f64,
+    }
+
     #[test]
     fn every_fault_is_named_by_its_field() {
         let body = json!({
@@ -239,6 +261,20 @@ mod tests {
         ];
         assert_eq!(found, expected.map(|(field, code)| (field.to_owned(), code)));
     }
+
+    #[test]
+    fn a_number_beyond_its_bounds_is_named_with_them() {
+        let told = |pieces: Value, kilograms: Value| {
+            let found = faults::<Weight>(&json!({ "pieces": pieces, "kilograms": kilograms }));
+            found.into_iter().map(|e| format!("{} {}", e.field, e.message)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(json!(1), json!(0.1)), [""; 0]);
+        assert_eq!(told(json!(10), json!(1e300)), [""; 0]);
+        assert_eq!(told(Value::Null, json!(0)), ["kilograms must be more than 0"]);
+        assert_eq!(told(json!(0), json!(1)), ["pieces must be at least 1"]);
+        assert_eq!(told(json!(11), json!(1)), ["pieces must be at most 10"]);
+    }
+
     #[test]
     fn what_fits_has_no_faults_and_numbers_are_no_texts() {
         let body = json!({ "email": "a", "customer_id": null, "lines": [{ "sku": "A", "quantity": 1 }] });

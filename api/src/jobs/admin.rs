@@ -218,10 +218,12 @@ impl AdminJobs {
         let JobBulk { action, filter, limit, cursor, dry_run, reason, force } = body.0;
         let limit = bulk::limit(limit)?;
         let after = cursor.as_deref().map(Cursor::decode).transpose()?;
+        let mut conn = state.conn().await?;
+        let until = bulk::until(&mut conn, filter.until).await?;
         let states: Vec<String> = filter.states.iter().map(|state| state.name().to_owned()).collect();
         let by = json!({ "states": states, "kind": filter.kind, "queue": filter.queue, "error": filter.error,
                              "correlation_id": filter.correlation_id, "owner_id": filter.owner_id,
-                             "since": filter.since, "until": filter.until });
+                             "since": filter.since, "until": until });
         let filter = Filter {
             states,
             kind: filter.kind,
@@ -230,15 +232,14 @@ impl AdminJobs {
             owner_id: filter.owner_id,
             error: filter.error,
             since: filter.since,
-            until: filter.until,
+            until: Some(until),
         };
-        let mut conn = state.conn().await?;
         let found = jobs::find_ids(&mut conn, &filter, after, limit + 1).await?;
         let batch = Batch::new(found, limit, |found| Cursor::encode(&found.id), |found| found);
         let (dry_run, actor) = (dry_run.unwrap_or(false), caller.0.actor());
         let (reason, force) = (reason.unwrap_or_else(|| "in bulk".to_owned()), force.unwrap_or(false));
         let wish = Wish { action, actor: &actor, reason: &reason, force };
-        Ok(Json(bulk::run(&state, &mut conn, batch, &Order { wish, dry_run, by }).await?))
+        Ok(Json(bulk::run(&state, &mut conn, batch, &Order { wish, dry_run, until, by }).await?))
     }
 }
 

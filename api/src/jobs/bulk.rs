@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use diesel_async::AsyncConnection;
 use poem_openapi::Object;
 use serde_json::{Value, json};
 use waybill_schema::{
-    Conn,
+    Conn, schedules,
     system::{actions, jobs::Found, obstacles::Why, rework::Touched},
 };
 
@@ -53,6 +54,9 @@ pub struct BulkResult {
     pub changed: i64,
     /// Jobs that were, or would be, left alone, by reason.
     pub skipped: Vec<Skipped>,
+    /// Only what came before this was looked at: `until` of the filter, or else the time of this request by the database's
+    /// clock. As the filter's `until` it keeps the change that follows a count from what has come since.
+    pub until: DateTime<Utc>,
 }
 
 /// The limit of a request: 1 to 10,000.
@@ -65,12 +69,22 @@ pub fn limit(given: Option<i64>) -> ApiResult<i64> {
     }
 }
 
+/// Before which time to look: what the filter says, or now.
+pub async fn until(conn: &mut Conn, given: Option<DateTime<Utc>>) -> ApiResult<DateTime<Utc>> {
+    match given {
+        Some(until) => Ok(until),
+        None => Ok(schedules::now(conn).await?),
+    }
+}
+
 /// A bulk change that was asked for.
 pub struct Order<'a> {
     /// What to do.
     pub wish: Wish<'a>,
     /// Whether only to count.
     pub dry_run: bool,
+    /// Before which time what was found came.
+    pub until: DateTime<Utc>,
     /// By which filter, for the record.
     pub by: Value,
 }
@@ -147,6 +161,7 @@ pub async fn run(
         next_cursor,
         changed,
         skipped: reasons,
+        until: order.until,
     })
 }
 

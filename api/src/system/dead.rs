@@ -176,27 +176,28 @@ impl DeadLetters {
         let DeadBulk { action, filter, limit, cursor, dry_run, force } = body.0;
         let limit = bulk::limit(limit)?;
         let after = cursor.as_deref().map(Cursor::decode).transpose()?;
+        let mut conn = state.conn().await?;
+        let until = bulk::until(&mut conn, filter.until).await?;
         let by = json!({ "states": ["dead"], "kind": filter.kind, "queue": filter.queue, "error": filter.error,
-                             "since": filter.since, "until": filter.until });
+                             "since": filter.since, "until": until });
         let filter = Filter {
             kind: filter.kind,
             queue: filter.queue,
             error: filter.error,
             since: filter.since,
-            until: filter.until,
+            until: Some(until),
             after,
         };
         let action = match action {
             DeadAction::Retry => Action::Retry,
             DeadAction::Discard => Action::Discard,
         };
-        let mut conn = state.conn().await?;
         let found = dead_letters::places(&mut conn, &filter, limit + 1).await?;
         let cursor = |place: &Place| Cursor::encode(&(place.died_at, place.id));
         let batch = Batch::new(found, limit, cursor, |place| dead(place.id));
         let (dry_run, actor) = (dry_run.unwrap_or(false), caller.0.actor());
         let wish = Wish { action, actor: &actor, reason: "in bulk", force: force.unwrap_or(false) };
-        Ok(Json(bulk::run(&state, &mut conn, batch, &Order { wish, dry_run, by }).await?))
+        Ok(Json(bulk::run(&state, &mut conn, batch, &Order { wish, dry_run, until, by }).await?))
     }
 }
 

@@ -18,14 +18,14 @@ use super::worker_dto::WorkerDto;
 #[derive(Debug, Clone, Object)]
 #[oai(rename = "Rate", deny_unknown_fields)]
 pub struct RateDto {
-    /// Jobs that may start in the time, 1 or more.
-    #[oai(validator(minimum(value = "1")))]
+    /// Jobs that may start in the time, 1 to 1,000,000.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
     pub jobs: i32,
-    /// The time in seconds, more than 0.
-    #[oai(validator(minimum(value = "0", exclusive)))]
+    /// The time in seconds, more than 0 and 604,800, a week, at most.
+    #[oai(validator(minimum(value = "0", exclusive), maximum(value = "604800")))]
     pub per_seconds: f64,
-    /// Jobs that may start at once after a rest; as many as `jobs` by default.
-    #[oai(validator(minimum(value = "1")))]
+    /// Jobs that may start at once after a rest, 1 to 1,000,000; as many as `jobs` by default.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
     pub burst: Option<i32>,
 }
 

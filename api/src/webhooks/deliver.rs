@@ -44,7 +44,7 @@ pub async fn test(state: &AppState, endpoint_id: Uuid, owner_id: Option<Uuid>) -
             let delivery =
                 NewDelivery { id, endpoint_id, event_id, topic: TEST, correlation_id: None, body: &body };
             deliveries::insert(conn, &[delivery]).await?;
-            start(conn, id, Enqueue { owner_id, ..Enqueue::default() }).await
+            start(conn, id, endpoint_id, Enqueue { owner_id, ..Enqueue::default() }).await
         })
         .await?;
     state.notifier.hint(DeliverWebhook::QUEUE);
@@ -63,7 +63,7 @@ pub async fn resend(state: &AppState, id: Uuid, owner_id: Option<Uuid>) -> ApiRe
                     subject_id: again.subject_id,
                     ..Enqueue::default()
                 };
-                return start(conn, id, options).await;
+                return start(conn, id, again.endpoint_id, options).await;
             }
             Err(match deliveries::due(conn, id).await? {
                 Some(_) => ApiError::conflict(codes::CONFLICT, "the delivery is on its way"),
@@ -75,7 +75,13 @@ pub async fn resend(state: &AppState, id: Uuid, owner_id: Option<Uuid>) -> ApiRe
     Ok(started)
 }
 
-async fn start(conn: &mut Conn, delivery_id: Uuid, options: Enqueue) -> ApiResult<DeliveryStarted> {
-    let job_id = enqueue_with(conn, &DeliverWebhook { delivery_id }, options).await?;
+async fn start(
+    conn: &mut Conn,
+    delivery_id: Uuid,
+    endpoint_id: Uuid,
+    options: Enqueue,
+) -> ApiResult<DeliveryStarted> {
+    let job = DeliverWebhook { delivery_id, endpoint_id: Some(endpoint_id) };
+    let job_id = enqueue_with(conn, &job, options).await?;
     Ok(DeliveryStarted { id: delivery_id, job_id })
 }

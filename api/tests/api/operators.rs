@@ -167,6 +167,11 @@ async fn many_are_counted_first_and_changed_up_to_a_limit() {
     bulk(path, json!({ "action": "discard", "filter": { "states": [] } })).await.problem(422, "validation");
     let huge = json!({ "action": "discard", "filter": { "states": ["dead"] }, "limit": 10_001 });
     bulk(path, huge).await.problem(422, "validation");
+
+    // What comes after a count is left alone by a change that ends at its time.
+    jobs(&app, "dead", "mail.send", 1).await;
+    let since = json!({ "action": "retry", "filter": { "kind": "mail.send", "until": counted["until"] } });
+    assert_eq!(bulk(dead, since).await.expect(200)["matched"].as_i64(), Some(0));
 }
 
 #[tokio::test]

@@ -136,3 +136,30 @@ async fn dependencies_are_those_that_something_needs_and_no_others() {
     post("harbour/up").await.expect(200);
     assert_eq!(list().await, all(false));
 }
+
+#[tokio::test]
+async fn limits_have_bounds_which_everything_that_counts_with_them_can_stand() {
+    let (app, admin) = app().await;
+    let put = async |body: Value| {
+        let path = format!("{SYSTEM}/queues/webhooks/limits");
+        app.call(poem::http::Method::PUT, &path).json(body).token(&admin).send().await
+    };
+    let beyond = json!({ "jobs": 1_000_001, "per_seconds": 604_800.5, "burst": 1_000_001 });
+    let none = json!({ "jobs": 0, "per_seconds": 0, "burst": 0 });
+    for rate in ["rate", "key_rate"] {
+        let fields = ["burst", "jobs", "per_seconds"].map(|field| format!("{rate}.{field}"));
+        for body in [&beyond, &none] {
+            let faults = put(json!({ rate: body })).await.faults();
+            assert_eq!(faults, fields.clone().map(|field| (field, "invalid".to_owned())));
+        }
+    }
+    // The slowest to fill of all buckets.
+    let widest = json!({ "jobs": 1, "per_seconds": 604_800, "burst": 1_000_000 });
+    let set = put(json!({ "rate": widest, "key_rate": widest })).await.expect(200);
+    assert_eq!(set["limits"]["key_rate"]["burst"].as_i64(), Some(1_000_000));
+    app.db
+        .execute("insert into limit_key_buckets values ('webhooks', 'host', 0, now() - interval '2 hours')")
+        .await;
+    waybill_jobs::postgres::holds::tidy(&mut *app.db.conn().await).await.unwrap();
+    assert_eq!(app.db.count("select count(*) as n from limit_key_buckets").await, 1);
+}

@@ -21,8 +21,8 @@ pub use self::{
 
 /// Asks a Waybill API and acts on it.
 ///
-/// Exit codes: 0 done; 1 asked and found wanting (a check is broken, a queue did not run dry in time); 2 could not ask, or
-/// was refused; 3 not confirmed.
+/// Exit codes: 0 done; 1 asked and found wanting (a check is broken, a queue or kind did not run dry in time, a followed job is
+/// dead, a health address is not well); 2 could not ask, or was refused; 3 not confirmed.
 #[derive(Debug, Parser)]
 #[command(name = "waybill", version)]
 pub struct Args {
@@ -35,7 +35,7 @@ pub struct Args {
     /// Print JSON rather than tables.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Do not ask before changing many jobs. Needed where there is no terminal to ask on.
+    /// Do not ask before changing many jobs, a replay or a republishing. Needed where there is no terminal to ask on.
     #[arg(long, short, global = true)]
     pub yes: bool,
     /// What to do.
@@ -148,7 +148,7 @@ pub struct Actions {
     /// Only before this time: likewise.
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
-    /// Only of this one: `admin:ID` or `api_key:ID`.
+    /// Only of this one: `admin:ID`, `api_key:ID`, or `owner` for what customers did to jobs of their own.
     #[arg(long)]
     pub actor: Option<String>,
     /// Only this, such as queue.pause, or, such as queue, everything of an area.

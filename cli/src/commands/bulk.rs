@@ -79,6 +79,8 @@ struct Sum {
     skipped: BTreeMap<String, i64>,
     more: bool,
     next_cursor: Value,
+    /// Before which time the first request looked; null from an API that does not say.
+    until: Value,
 }
 
 impl Sum {
@@ -93,6 +95,9 @@ impl Sum {
         }
         self.more = answer["more"] == true;
         self.next_cursor.clone_from(&answer["next_cursor"]);
+        if self.until.is_null() {
+            self.until.clone_from(&answer["until"]);
+        }
     }
 
     /// As the API answers one request.
@@ -110,9 +115,9 @@ impl Sum {
     }
 }
 
-/// Counts, asks, and changes, at `bulk` below `path`.
+/// Counts, asks, and changes what was there at the count and no more than were counted, at `bulk` below `path`.
 pub async fn run(shell: &Shell, path: &str, change: &Change<'_>, bulk: &Bulk) -> anyhow::Result<bool> {
-    let counted = pieces(shell, path, change, bulk, true).await?;
+    let counted = pieces(shell, path, change, bulk, None).await?;
     let Sum { matched, changeable, .. } = counted;
     let more = if counted.more { " of more" } else { "" };
     let left = counted.left_alone();
@@ -124,29 +129,41 @@ pub async fn run(shell: &Shell, path: &str, change: &Change<'_>, bulk: &Bulk) ->
     let Change { action, things, .. } = change;
     let beside = if left.is_empty() { String::new() } else { format!(" ({matched} are found{left})") };
     confirm(shell.yes, &format!("{action} {changeable}{more} {things}{beside}?"))?;
-    let sum = pieces(shell, path, change, bulk, false).await?;
-    let rest = if sum.more { "; there are more: --all" } else { "" };
+    let sum = pieces(shell, path, change, bulk, Some(&counted)).await?;
+    let rest = match (sum.more, change.all) {
+        (false, _) => "",
+        (true, false) => "; there are more: --all",
+        (true, true) => "; there are more than were counted",
+    };
     let line = format!("{} of {} changed{}{rest}", sum.changed, sum.matched, sum.left_alone());
     shell.say(&sum.answer(false), &line);
     Ok(true)
 }
 
-/// One request, or with `all` as many as it takes. What was changed before one fails stays changed, and is said.
+/// One request, or with `all` as many as it takes: a count, or the change of what was `counted`. What was changed before one
+/// fails stays changed, and is said.
 async fn pieces(
     shell: &Shell,
     path: &str,
     change: &Change<'_>,
     bulk: &Bulk,
-    dry_run: bool,
+    counted: Option<&Sum>,
 ) -> anyhow::Result<Sum> {
     let path = format!("{path}/bulk");
-    let mut body =
-        json!({ "action": change.action, "filter": change.filter, "limit": bulk.limit, "dry_run": dry_run });
+    let dry_run = counted.is_none();
+    let mut body = json!({ "action": change.action, "filter": change.filter, "dry_run": dry_run });
     if let (Some(body), Some(options)) = (body.as_object_mut(), change.options.as_object()) {
         body.extend(options.clone());
     }
-    let mut sum = Sum::default();
+    let most = counted.map_or(i64::MAX, |counted| counted.matched);
+    let mut sum =
+        Sum { until: counted.map_or(Value::Null, |counted| counted.until.clone()), ..Sum::default() };
     loop {
+        body["limit"] = json!(i64::from(bulk.limit).min(most - sum.matched));
+        // Nobody has confirmed what has come since, and being newer it would be taken first.
+        if !sum.until.is_null() {
+            body["filter"]["until"].clone_from(&sum.until);
+        }
         let answer = match shell.client.post_json(&path, &body).await {
             Ok(answer) => answer,
             Err(error) if dry_run => return Err(error),
@@ -160,7 +177,7 @@ async fn pieces(
             }
         };
         sum.add(&answer);
-        if !(change.all && sum.more) {
+        if !(change.all && sum.more && sum.matched < most) {
             return Ok(sum);
         }
         if !dry_run {

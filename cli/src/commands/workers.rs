@@ -33,6 +33,10 @@ fn show(workers: &Value) {
         &["id", "host", "pid", "version", "state", "dry", "alive", "jobs", "overdue", "started_at", "queues"],
     );
     for worker in workers.as_array().into_iter().flatten() {
+        if let Some(lane) = worker["event_lane"].as_str() {
+            let why = worker["event_lane_reason"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+            crate::out!("\n{} hands events on over {lane}{why}", table::cell(&worker["id"]));
+        }
         for (what, rows, fields) in [
             ("has places", &worker["places"], ["queue", "configured", "now", "running"].as_slice()),
             ("runs", &worker["running"], &["id", "kind", "attempt", "started_at", "progress"]),

@@ -167,7 +167,7 @@ impl Pulse {
                 () = end.cancelled() => return false,
                 () = tokio::time::sleep(left), if !asked => {
                     tracing::warn!(worker = %self.session.id(), "no heartbeat within the grace; handlers asked to stop");
-                    self.session.cancel_handlers();
+                    self.session.set_unheard(true);
                     asked = true;
                     tokio::select! {
                         outcome = attempt => outcome,
@@ -179,6 +179,7 @@ impl Pulse {
                 Ok((conn, key, Some(wishes))) => {
                     take_up(&self.session, wishes);
                     (self.conn, self.key) = (conn, key);
+                    self.session.set_unheard(false);
                     tracing::info!(worker = %self.session.id(), away = ?since.elapsed(), "heartbeat is back");
                     return true;
                 }

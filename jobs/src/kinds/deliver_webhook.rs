@@ -10,6 +10,9 @@ use crate::{Job, Policy, queues};
 pub struct DeliverWebhook {
     /// The delivery.
     pub delivery_id: Uuid,
+    /// Whom it is for, so that limits per key are limits per receiver. Jobs of earlier releases do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_id: Option<Uuid>,
 }
 
 impl Job for DeliverWebhook {
@@ -22,4 +25,8 @@ impl Job for DeliverWebhook {
         backoff_cap: Duration::from_hours(24),
         timeout: Duration::from_secs(30),
     };
+
+    fn limit_key(&self) -> Option<String> {
+        self.endpoint_id.map(|id| id.to_string())
+    }
 }

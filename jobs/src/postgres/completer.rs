@@ -5,16 +5,18 @@ use std::{
     time::Duration,
 };
 
-use diesel::QueryResult;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
-use waybill_schema::Conn;
 
 use super::{
-    complete::{Completion, End, Entry, bury, complete},
+    complete::{End, Entry},
     link::{Link, LinkError},
-    put_back::{PutBack, put_back},
+    locked::locked,
+    outcomes::{Held, Sorted},
     tid::Tid,
 };
 
@@ -22,11 +24,15 @@ use super::{
 const BATCH: usize = 500;
 /// How long one statement may take before the connection is given up.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long the database may take to say whose rows are locked.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Pauses between tries while the database is away.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Tries for an outcome that fails alone although the database answers. More than one, because a deadlock or a restart
 /// between two statements looks the same.
 const TRIES: u8 = 5;
+/// How often to look whether rows that somebody else has locked are free.
+const LOCKED: Duration = Duration::from_millis(500);
 
 /// How a run of a job ends, in the terms of the tables.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,21 +127,53 @@ impl Completer {
 
 async fn run(mut link: Link, mut queue: mpsc::UnboundedReceiver<Item>) {
     let mut batch = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut batch, BATCH).await > 0 {
-        settle(&mut link, std::mem::take(&mut batch)).await;
-        batch.reserve(BATCH);
+    // Never more than the jobs in hand, like the queue.
+    let mut aside = Vec::new();
+    let mut look_at = Instant::now();
+    loop {
+        let more = queue.recv_many(&mut batch, BATCH);
+        let more = if aside.is_empty() { Ok(more.await) } else { timeout(LOCKED, more).await };
+        if !batch.is_empty() {
+            aside.extend(settle(&mut link, std::mem::take(&mut batch)).await);
+            batch.reserve(BATCH);
+        } else if more == Ok(0) {
+            if aside.is_empty() {
+                return;
+            }
+            tokio::time::sleep_until(look_at).await;
+        }
+        if !aside.is_empty() && look_at <= Instant::now() {
+            aside = settle_unlocked(&mut link, aside).await;
+            look_at = Instant::now() + LOCKED;
+        }
     }
 }
 
-/// Tries until the whole batch is durable.
-async fn settle(link: &mut Link, batch: Vec<Item>) {
+/// Settles those of `aside` whose rows are free by now; answers with the others.
+async fn settle_unlocked(link: &mut Link, mut aside: Vec<Item>) -> Vec<Item> {
+    let Ok(locked) = locked_of(link, ids(&aside)).await else { return aside };
+    let free: Vec<_> = aside.extract_if(.., |item| !locked.contains(&item.id)).collect();
+    if !free.is_empty() {
+        aside.extend(settle(link, free).await);
+    }
+    aside
+}
+
+/// Tries until the whole batch is durable, but for those outcomes whose rows somebody else has locked: it answers with them, because the
+/// others must not wait for whoever that is.
+async fn settle(link: &mut Link, batch: Vec<Item>) -> Vec<Item> {
+    let mut aside = Vec::new();
     let mut pending = VecDeque::from([batch]);
     let mut pause = BACKOFF.0;
     let mut uncertain = false;
     while let Some(mut items) = pending.pop_front() {
-        let error = match store(link, Sorted::of(&items)).await {
+        #[cfg(feature = "fail-points")]
+        let _ = crate::fail_point::strike("outcomes.answered").await;
+        let error = match store(link, sorted(&items)).await {
             Ok(held) => {
                 pause = BACKOFF.0;
+                #[cfg(feature = "fail-points")]
+                let _ = crate::fail_point::strike("outcomes.stored").await;
                 // Beside the next statement, not before it.
                 tokio::spawn(async move { tell(items, &held, uncertain) });
                 continue;
@@ -143,18 +181,34 @@ async fn settle(link: &mut Link, batch: Vec<Item>) {
             Err(error) => error,
         };
         uncertain = true;
-        if items.len() > 1 && is_alive(link, &error).await {
-            // The database answers, so one of the outcomes is at fault. The others must not wait for it.
-            let rest = items.split_off(items.len() / 2);
-            pending.extend([items, rest]);
-            continue;
+        let locked = match &error {
+            LinkError::Query(_) => locked_of(link, ids(&items)).await.ok(),
+            LinkError::Connect(_) | LinkError::TimedOut(_) => None,
+        };
+        if let Some(locked) = &locked {
+            if !locked.is_empty() {
+                tracing::warn!(%error, jobs = ?locked, "outcomes wait for whoever has locked their rows");
+                aside.extend(
+                    items
+                        .extract_if(.., |item| locked.contains(&item.id))
+                        .map(|item| Item { tries: 0, ..item }),
+                );
+                if !items.is_empty() {
+                    pending.push_front(items);
+                }
+                continue;
+            }
+            if items.len() > 1 {
+                // The database answers, so one of the outcomes is at fault. The others must not wait for it.
+                let rest = items.split_off(items.len() / 2);
+                pending.extend([items, rest]);
+                continue;
+            }
         }
         tracing::warn!(%error, jobs = items.len(), "outcomes wait for the database");
         tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
         pause = (pause * 2).min(BACKOFF.1);
-        if let [item] = items.as_mut_slice()
-            && is_alive(link, &error).await
-        {
+        if let ([item], Some(_)) = (items.as_mut_slice(), locked) {
             item.tries += 1;
             if item.tries >= TRIES {
                 give_up(item, &error);
@@ -162,6 +216,7 @@ async fn settle(link: &mut Link, batch: Vec<Item>) {
         }
         pending.push_back(items);
     }
+    aside
 }
 
 fn tell(items: Vec<Item>, held: &Held, uncertain: bool) {
@@ -199,77 +254,26 @@ fn without_nul(value: &mut Value) {
     }
 }
 
-/// Whether the database answers although the statement failed.
-async fn is_alive(link: &mut Link, error: &LinkError) -> bool {
-    use diesel_async::RunQueryDsl as _;
-    if !matches!(error, LinkError::Query(_)) {
-        return false;
-    }
-    link.run(Duration::from_secs(2), |mut conn| async move {
-        let answer = waybill_schema::sql("select 1").execute(&mut conn).await;
-        (conn, answer)
+fn ids(items: &[Item]) -> Vec<Uuid> {
+    items.iter().map(|item| item.id).collect()
+}
+
+/// Whose rows somebody else has locked; an error if the database does not answer.
+async fn locked_of(link: &mut Link, ids: Vec<Uuid>) -> Result<HashSet<Uuid>, LinkError> {
+    link.run(ANSWER_LIMIT, |mut conn| async move {
+        let locked = locked(&mut conn, &ids).await;
+        (conn, locked)
     })
     .await
-    .is_ok()
+    .map(HashSet::from_iter)
 }
 
-/// Whose outcomes counted.
-enum Held {
-    All,
-    Only(HashSet<Uuid>),
-}
-
-impl Held {
-    fn has(&self, id: Uuid) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(ids) => ids.contains(&id),
-        }
+fn sorted(items: &[Item]) -> Sorted {
+    let mut sorted = Sorted::default();
+    for item in items {
+        sorted.add(item.id, item.claim, item.place, item.resolution.clone());
     }
-}
-
-/// Outcomes by the statement they need.
-#[derive(Default)]
-struct Sorted {
-    over: Vec<Completion>,
-    back: Vec<PutBack>,
-    dead: Vec<(Uuid, i64, Entry, &'static str)>,
-}
-
-impl Sorted {
-    fn add(&mut self, id: Uuid, claim: i64, place: Tid, resolution: Resolution) {
-        match resolution {
-            Resolution::Over(end) => self.over.push(Completion { id, claim, place, end }),
-            Resolution::Back { delay, refund, snooze, entry } => {
-                self.back.push(PutBack { id, claim, delay, refund, snooze, entry });
-            }
-            Resolution::Dead { entry, reason } => self.dead.push((id, claim, entry, reason)),
-        }
-    }
-
-    fn of(items: &[Item]) -> Self {
-        let mut sorted = Self::default();
-        for item in items {
-            sorted.add(item.id, item.claim, item.place, item.resolution.clone());
-        }
-        sorted
-    }
-
-    /// At most one statement of each sort; each commits by itself, and a repetition changes nothing.
-    async fn write(&self, conn: &mut Conn) -> QueryResult<Held> {
-        let all = self.over.len() + self.back.len() + self.dead.len();
-        let mut held = Vec::new();
-        if !self.over.is_empty() {
-            held.extend(complete(conn, &self.over).await?);
-        }
-        if !self.back.is_empty() {
-            held.extend(put_back(conn, &self.back).await?);
-        }
-        if !self.dead.is_empty() {
-            held.extend(bury(conn, &self.dead).await?);
-        }
-        Ok(if held.len() == all { Held::All } else { Held::Only(held.into_iter().collect()) })
-    }
+    sorted
 }
 
 async fn store(link: &mut Link, sorted: Sorted) -> Result<Held, LinkError> {
@@ -278,17 +282,4 @@ async fn store(link: &mut Link, sorted: Sorted) -> Result<Held, LinkError> {
         (conn, held)
     })
     .await
-}
-
-/// Makes one outcome durable; false if the claim is lost.
-#[cfg(feature = "testing")]
-pub(crate) async fn write_one(
-    conn: &mut Conn,
-    id: Uuid,
-    claim: i64,
-    resolution: Resolution,
-) -> QueryResult<bool> {
-    let mut sorted = Sorted::default();
-    sorted.add(id, claim, Tid::UNKNOWN, resolution);
-    Ok(sorted.write(conn).await?.has(id))
 }

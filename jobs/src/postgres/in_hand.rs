@@ -1,7 +1,7 @@
 //! The jobs that a worker holds, from their claim until their end is durable.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -89,6 +89,10 @@ impl InHand {
     /// Takes note that the handler has ended: that its end cannot be stored yet is not its fault.
     pub(crate) fn ended(&self) {
         self.ended.store(true, Ordering::Release);
+    }
+
+    fn is_handled(&self) -> bool {
+        self.due.get().is_some() && !self.ended.load(Ordering::Acquire)
     }
 
     fn overdue(&self, now: Instant) -> Option<(&'static str, Duration)> {
@@ -202,6 +206,11 @@ impl Hand {
             }
         }
         overdue
+    }
+
+    pub fn handled(&self) -> HashSet<Uuid> {
+        let inside = self.inside();
+        inside.jobs.values().filter(|held| held.job.is_handled()).map(|held| held.job.id).collect()
     }
 
     pub fn len(&self) -> usize {

@@ -2,16 +2,22 @@
 
 use std::{
     future::Future,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use diesel::QueryResult;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
-use waybill_schema::Conn;
+use waybill_schema::{Conn, db};
 
 /// How long to wait for a new connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a statement of a [`Link`] waits for rows that others have locked. Ours keep them for milliseconds; whoever keeps them
+/// longer (a handler's transaction that is still at it, somebody with a console) must not hold up all that a worker does.
+const LOCK_LIMIT: Duration = Duration::from_millis(500);
+/// When the server gives up a statement. Later than whoever has sent it, who would otherwise leave it, with the rows it has locked,
+/// to wait for ever.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(35);
 
 /// Why a statement on a [`Link`] has no answer. Whether it took effect is not known, but for `Connect`.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +38,7 @@ pub enum LinkError {
 /// What keeps a worker alive (heartbeat, claim, completion) must not wait behind handlers that have the whole pool in use:
 /// they would wait for connections that only a completion frees.
 pub struct Link {
-    url: Arc<str>,
+    url: String,
     tuned: bool,
     conn: Option<Conn>,
     planned: Instant,
@@ -52,8 +58,9 @@ const REPLAN: Duration = Duration::from_secs(10);
 
 impl Link {
     /// Opens nothing yet.
-    pub fn new(url: impl Into<Arc<str>>) -> Self {
-        Self { url: url.into(), tuned: false, conn: None, planned: Instant::now() }
+    pub fn new(url: &str) -> Self {
+        let url = db::with_lock_timeout(&db::with_statement_timeout(url, STATEMENT_LIMIT), LOCK_LIMIT);
+        Self { url, tuned: false, conn: None, planned: Instant::now() }
     }
 
     /// The same with a planner that is told what claims and completions need; not behind a transaction pooler.
@@ -122,7 +129,7 @@ async fn bounded(statement: impl Future<Output = QueryResult<()>>) -> Result<(),
 
 /// Opens a connection outside the pool.
 pub(crate) async fn connect(url: &str) -> Result<Conn, LinkError> {
-    let url = waybill_schema::db::with_session_settings(url);
+    let url = db::with_session_settings(url);
     match tokio::time::timeout(CONNECT_LIMIT, AsyncPgConnection::establish(&url)).await {
         Ok(Ok(conn)) => Ok(conn),
         Ok(Err(error)) => Err(LinkError::Connect(error.to_string())),

@@ -83,10 +83,15 @@ pub(super) async fn probes(conn: &mut Conn) -> QueryResult<Vec<Probed>> {
                  limit 1) f),
          probes as materialized (
              select distinct on (name) name, id from firsts order by name, coalesce(tried, false), turn, id),
+         free as materialized (
+             -- Whoever has one locked may be waiting for the row of its dependency, which is ours: the next look finds it again.
+             select j.id, j.hold from jobs j
+             where j.id = any (array(select id from probes)) and j.state = 'queued' and j.hold like 'needs:%'
+             for no key update skip locked),
          marked as (
              update dependencies d
              set probe_id = p.id, down_until = clock_timestamp() + $1 * interval '1 second', updated_at = clock_timestamp()
-             from probes p where d.name = p.name
+             from probes p join free f on f.id = p.id where d.name = p.name and f.hold = 'needs:' || p.name
              returning p.id),
          let_go as (
              update jobs j set hold = null

@@ -1,8 +1,11 @@
 //! A worker's life under one id, from its row in `workers` to the loss or return of it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -24,6 +27,7 @@ pub struct Session {
     abandon: CancellationToken,
     lost: CancellationToken,
     quiet: watch::Sender<Option<String>>,
+    unheard: AtomicBool,
     places: Mutex<Places>,
 }
 
@@ -45,6 +49,7 @@ impl Session {
     pub(crate) fn new(quiet: watch::Sender<Option<String>>) -> Self {
         Self {
             quiet,
+            unheard: AtomicBool::new(false),
             places: Mutex::default(),
             id: waybill_schema::new_id(),
             hand: Hand::default(),
@@ -84,6 +89,24 @@ impl Session {
         self.quiet.borrow().is_some()
     }
 
+    /// Whether the heartbeat has been away for the grace, so that others may take this worker for dead at any moment.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.unheard.load(Ordering::Acquire)
+    }
+
+    /// Says so, and that running handlers should stop; or that the heartbeat is back.
+    pub(crate) fn set_unheard(&self, unheard: bool) {
+        self.unheard.store(unheard, Ordering::Release);
+        if unheard {
+            self.cancel_handlers();
+        }
+    }
+
+    /// Whether to claim: not while somebody wants it quiet, nor while nobody hears of it.
+    pub(crate) fn claims(&self) -> bool {
+        !self.stop.is_cancelled() && !self.is_quiet() && !self.is_unheard()
+    }
+
     /// Takes an operator's wish up.
     pub(crate) fn set_quiet(&self, wish: Option<String>) {
         let changed = self.quiet.send_if_modified(|quiet| {
@@ -120,6 +143,11 @@ impl Session {
     /// What was taken to be told may not have been.
     pub(crate) fn tell_places_again(&self) {
         lock(&self.places).told = false;
+    }
+
+    /// Jobs whose handlers have begun and not ended.
+    pub(crate) fn handled(&self) -> HashSet<Uuid> {
+        self.hand.handled()
     }
 
     /// Asks the running handlers to stop. Those that start later are not asked.

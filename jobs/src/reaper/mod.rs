@@ -9,7 +9,7 @@
 mod takeover;
 mod unclaimed;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// How often to look for running jobs whose worker has no row.
 const ORPHANS: Duration = Duration::from_secs(5);
+/// The same once a job had to be left with its dead worker, because somebody had locked it.
+const LEFT: Duration = Duration::from_millis(500);
 
 /// How often to look for running jobs that no claim names, with a pass over the whole table.
 const UNCLAIMED: Duration = Duration::from_mins(5);
@@ -51,12 +53,7 @@ pub struct Reaper {
 
 impl Reaper {
     /// A reaper with a connection of its own. `grace` is how long a worker may be without its lock.
-    pub fn new(
-        database_url: impl Into<Arc<str>>,
-        notifier: Notifier,
-        every: Duration,
-        grace: Duration,
-    ) -> Self {
+    pub fn new(database_url: &str, notifier: Notifier, every: Duration, grace: Duration) -> Self {
         Self {
             link: Link::new(database_url),
             notifier,
@@ -148,10 +145,6 @@ impl Reaper {
         if orphans {
             self.orphans_at = Instant::now() + ORPHANS;
         }
-        if Instant::now() >= self.unclaimed_at {
-            self.unclaimed_at = Instant::now() + UNCLAIMED;
-            self.name_unclaimed().await?;
-        }
         let taken = self
             .link
             .run(LIMIT, |mut conn| async move {
@@ -162,9 +155,17 @@ impl Reaper {
         for queue in &taken.queues {
             self.notifier.hint(queue);
         }
+        if taken.left > 0 {
+            self.orphans_at = Instant::now() + LEFT;
+        }
         if Instant::now() >= self.flows_at || taken != TakenOver::default() {
             self.flows_at = Instant::now() + FLOWS.mul_f64(0.5 + rand::random::<f64>() / 2.0);
             self.sweep_flows().await?;
+        }
+        // Last: over millions of jobs it takes seconds, which the jobs of a dead worker must not wait.
+        if Instant::now() >= self.unclaimed_at {
+            self.unclaimed_at = Instant::now() + UNCLAIMED;
+            self.name_unclaimed().await?;
         }
         Ok(taken)
     }

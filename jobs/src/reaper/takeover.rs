@@ -21,6 +21,8 @@ pub struct TakenOver {
     pub buried: u64,
     /// Jobs that had been asked to end, and now have, or are queued to be undone.
     pub cancelled: u64,
+    /// Jobs that stay for now, because somebody has locked their rows.
+    pub left: u64,
     /// The queues that got jobs back.
     pub queues: Vec<String>,
 }
@@ -75,9 +77,12 @@ async fn suspects(conn: &mut Conn, grace: Duration, orphans: bool) -> QueryResul
 ///
 /// `orphans` says whether to look for jobs whose worker has no row as well, which costs a pass over all claims.
 pub async fn sweep(conn: &mut Conn, grace: Duration, orphans: bool) -> QueryResult<TakenOver> {
-    if suspects(conn, grace, orphans).await?.is_empty() {
+    let seen = suspects(conn, grace, orphans).await?;
+    if seen.is_empty() {
         return Ok(TakenOver::default());
     }
+    // Committed by itself: the rows of those who live must not stay locked while jobs of the dead are moved.
+    note(conn, &seen).await?;
     conn.transaction(async |conn| {
         // The number means nothing; it only has to be ours.
         let guard: Guard = waybill_schema::sql("select pg_try_advisory_xact_lock(7741920251122) as mine")
@@ -88,7 +93,6 @@ pub async fn sweep(conn: &mut Conn, grace: Duration, orphans: bool) -> QueryResu
         }
         // Once more, under the lock: the first look may be older than another one's sweep.
         let suspects = suspects(conn, grace, orphans).await?;
-        note(conn, &suspects).await?;
         take_over(conn, &suspects, grace).await
     })
     .await
@@ -109,7 +113,7 @@ async fn note(conn: &mut Conn, suspects: &[Suspect]) -> QueryResult<()> {
     }
     waybill_schema::sql(
         "update workers w set unlocked_at = case when t.unlocked then clock_timestamp() end
-         from unnest($1, $2) as t(id, unlocked) where w.id = t.id",
+         from unnest($1, $2) as t(id, unlocked) where w.id = t.id and (w.unlocked_at is null) = t.unlocked",
     )
     .bind::<Array<SqlUuid>, _>(changed.iter().map(|s| s.id).collect::<Vec<_>>())
     .bind::<Array<Bool>, _>(changed.iter().map(|s| s.unlocked).collect::<Vec<_>>())
@@ -157,14 +161,16 @@ async fn take_over(conn: &mut Conn, suspects: &[Suspect], grace: Duration) -> Qu
     taken.died.retain(|id| gone.iter().any(|g| g.id == *id));
     taken.expired.retain(|id| orphaned.contains(id) || gone.iter().any(|g| g.id == *id));
     let workers: Vec<Uuid> = taken.died.iter().chain(&taken.expired).copied().collect();
-    for moved in move_jobs(conn, &workers).await? {
+    let lost = lost_jobs(conn, &workers).await?;
+    taken.left = lost.locked.unsigned_abs();
+    for moved in move_jobs(conn, &workers, &lost.ids).await? {
         taken.put_back += moved.back.unsigned_abs();
         taken.buried += moved.dead.unsigned_abs();
         if moved.back > 0 {
             taken.queues.push(moved.queue);
         }
     }
-    taken.cancelled = end_asked(conn, &workers).await?;
+    taken.cancelled = end_asked(conn, &workers, &lost.ids).await?;
     forget_claims(conn, &workers).await?;
     report(&taken);
     Ok(taken)
@@ -176,12 +182,35 @@ struct Gone {
     id: Uuid,
 }
 
+#[derive(QueryableByName)]
+struct Lost {
+    #[diesel(sql_type = Array<SqlUuid>)]
+    ids: Vec<Uuid>,
+    #[diesel(sql_type = BigInt)]
+    locked: i64,
+}
+
+/// The jobs of the dead, locked. Those that somebody else has locked (the dead itself, by a session that the server has not ended
+/// yet; whoever erases or looks) are left where they are, for nobody's jobs may wait for that: their claims have no worker any more, by
+/// which the next look for orphans finds them.
+async fn lost_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Lost> {
+    waybill_schema::sql(
+        "with lost as materialized (select id from running_jobs where worker_id = any($1)),
+         free as materialized (
+             select id from jobs where id = any (array(select id from lost))
+               and worker_id = any($1) and state = 'running' for update skip locked)
+         select coalesce(array_agg(id), '{}') as ids, (select count(*) from lost) - count(*) as locked from free",
+    )
+    .bind::<Array<SqlUuid>, _>(workers)
+    .get_result(conn)
+    .await
+}
+
 /// One statement for all jobs of the dead. What a loss costs, and who waits how long, is said in [`suspects`].
-async fn move_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Moved>> {
+async fn move_jobs(conn: &mut Conn, workers: &[Uuid], lost: &[Uuid]) -> QueryResult<Vec<Moved>> {
     let free = suspects::free_of_charge(conn, workers).await?;
     waybill_schema::sql(concat!(
-        "with lost as materialized (select id from running_jobs where worker_id = any($1)),
-         back as (
+        "with back as (
              update jobs j
              set state = 'queued', losses = j.losses + 1, hold = case when j.losses >= 1 then 'suspect' end,
                  max_attempts = case when j.id = any($2) then least(j.max_attempts + 1, 32767) else j.max_attempts end,
@@ -191,13 +220,13 @@ async fn move_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Moved>>
                  failures = j.failures || jsonb_build_object('attempt', j.attempt, 'outcome', 'worker_lost',
                      'error', 'the worker ended without an answer', 'started_at', j.claimed_at,
                      'finished_at', clock_timestamp(), 'worker_id', j.worker_id)
-             where j.id = any (array(select id from lost))
+             where j.id = any($3)
                and j.worker_id = any($1) and j.state = 'running' and (j.attempt < j.max_attempts or j.id = any($2))
                and (j.cancel is null or j.undo)
              returning j.queue),
          gone as (
              delete from jobs j
-             where j.id = any (array(select id from lost))
+             where j.id = any($3)
                and j.worker_id = any($1) and j.state = 'running' and not (j.attempt < j.max_attempts or j.id = any($2))
                and (j.cancel is null or j.undo)
              returning j.*, jsonb_build_object('attempt', j.attempt, 'outcome', 'worker_lost',
@@ -219,6 +248,7 @@ async fn move_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Moved>>
     ))
     .bind::<Array<SqlUuid>, _>(workers)
     .bind::<Array<SqlUuid>, _>(free)
+    .bind::<Array<SqlUuid>, _>(lost)
     .load(conn)
     .await
 }
@@ -245,11 +275,13 @@ struct Asked {
 }
 
 /// The others: their runs were asked to end, and have.
-async fn end_asked(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<u64> {
+async fn end_asked(conn: &mut Conn, workers: &[Uuid], lost: &[Uuid]) -> QueryResult<u64> {
     let rest: Vec<Asked> = waybill_schema::sql(
-        "select id, claim from running_jobs where worker_id = any($1) and cancel is not null",
+        "select id, claim from jobs
+         where id = any($2) and worker_id = any($1) and state = 'running' and cancel is not null",
     )
     .bind::<Array<SqlUuid>, _>(workers)
+    .bind::<Array<SqlUuid>, _>(lost)
     .load(conn)
     .await?;
     let rest: Vec<_> = rest.into_iter().map(|asked| (asked.id, asked.claim)).collect();
@@ -265,6 +297,7 @@ fn report(taken: &TakenOver) {
                 ?workers,
                 put_back = taken.put_back,
                 buried = taken.buried,
+                left = taken.left,
                 "workers taken for dead"
             );
         }

@@ -1,6 +1,10 @@
 //! Comparing what the worker thinks it holds with what the database says.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use diesel::QueryResult;
 use tokio::time::Instant;
@@ -70,12 +74,18 @@ async fn look(
     held(conn, session.id(), queues).await
 }
 
-/// Hands back whatever the database still says we hold, once nothing is running any more.
-pub(super) async fn hand_back_rest(url: &str, worker: Uuid, queues: &[String]) -> Result<usize, LinkError> {
+/// Hands back whatever the database still says we hold, but for what a handler is still at: that must not run twice.
+pub(super) async fn hand_back_rest(
+    url: &str,
+    worker: Uuid,
+    queues: &[String],
+    handled: &HashSet<Uuid>,
+) -> Result<usize, LinkError> {
     let mut conn = connect(url).await?;
     let rest: Vec<_> = held(&mut conn, worker, queues)
         .await?
         .into_iter()
+        .filter(|(id, _)| !handled.contains(id))
         .map(|(id, claim)| PutBack {
             id,
             claim,

@@ -64,7 +64,7 @@ pub(super) async fn live(worker: &Worker, shutdown: &CancellationToken) {
 }
 
 fn link(worker: &Worker) -> Link {
-    Link::new(Arc::clone(&worker.database_url)).tuned(worker.config.lock)
+    Link::new(&worker.database_url).tuned(worker.config.lock)
 }
 
 /// The heartbeat of a new session; `None` if shutdown comes first.
@@ -129,7 +129,7 @@ fn start(
         });
     }
     tokio::spawn(fetcher.run());
-    let reaper = Reaper::new(Arc::clone(url), worker.notifier.clone(), config.reap_every, config.grace);
+    let reaper = Reaper::new(url, worker.notifier.clone(), config.reap_every, config.grace);
     tokio::spawn(reaper.run(session.stop().clone()));
     tokio::spawn(audit::run(
         worker.pool.clone(),
@@ -151,10 +151,14 @@ fn start(
 
 /// Lets running jobs finish until the deadline, then asks them to stop, then drops them.
 async fn finish(worker: &Worker, session: &Session, mut running: JoinHandle<Result<(), MonitorError>>) {
+    let config = &worker.config;
     if running.is_finished() {
+        // Its jobs are tasks of their own.
+        session.cancel_handlers();
+        tokio::time::sleep(config.cancel_grace).await;
+        session.abandon().cancel();
         return;
     }
-    let config = &worker.config;
     if session.lost().is_cancelled() {
         // Asked and dropped when the session was declared lost.
         let _ = timeout(LAST_WORDS, &mut running).await;
@@ -172,7 +176,11 @@ async fn finish(worker: &Worker, session: &Session, mut running: JoinHandle<Resu
 /// Leaves nothing behind in the worker's name.
 async fn leave(worker: &Worker, session: &Session, end: &CancellationToken, pulse: JoinHandle<()>) {
     let queues = worker.config.queue_names();
-    let rest = audit::hand_back_rest(&worker.database_url, session.id(), &queues);
+    let handled = session.handled();
+    if !handled.is_empty() {
+        tracing::warn!(jobs = ?handled, "handlers that never yield; others take their jobs over when this process has ended");
+    }
+    let rest = audit::hand_back_rest(&worker.database_url, session.id(), &queues, &handled);
     match timeout(LAST_WORDS, rest).await {
         Ok(Ok(0)) => {}
         Ok(Ok(jobs)) => tracing::info!(jobs, "handed back at the end"),
@@ -180,5 +188,10 @@ async fn leave(worker: &Worker, session: &Session, end: &CancellationToken, puls
         Err(_) => tracing::warn!("could not hand back at the end: the database does not answer"),
     }
     end.cancel();
-    let _ = pulse.await;
+    if handled.is_empty() {
+        let _ = pulse.await;
+    } else {
+        // The row stays, and with it what they hold, until the process ends and its lock is free.
+        let _ = timeout(LAST_WORDS, pulse).await;
+    }
 }

@@ -15,7 +15,7 @@ use crate::{
     enqueue::enqueue,
     flows,
     logs::Logs,
-    postgres::{Claimed, Resolution, claim, completer::write_one},
+    postgres::{Claimed, Resolution, claim, outcomes::write_one},
     registry::Registry,
     runtime,
 };

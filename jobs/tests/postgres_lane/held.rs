@@ -224,3 +224,24 @@ async fn one_that_does_not_try_gives_way_to_another_queue() {
     let other = needy(&db, "other").await;
     assert_eq!(probe(&db).await, Some(other));
 }
+
+#[tokio::test]
+async fn the_job_that_is_to_try_is_not_waited_for_while_somebody_has_it_locked() {
+    let db = TestDatabase::create().await;
+    let mut conn = db.conn().await;
+    control::dependency_down(&mut conn, "gateway", Duration::ZERO, "no answer").await.unwrap();
+    let worker = register(db.pool()).await;
+    db.execute(&format!("update workers set queues = '{{test}}' where id = '{worker}'")).await;
+    let job = needy(&db, QUEUE).await;
+    let mut other = db.conn().await;
+    does(&mut other, &format!("begin; select from jobs where id = '{job}' for update")).await;
+    // Who waits for the lock fails.
+    does(&mut conn, "set lock_timeout = '1s'").await;
+    assert!(let_go(&mut conn).await.unwrap().queues.is_empty());
+    does(&mut conn, "reset lock_timeout").await;
+    let tries = format!("select count(*) as n from dependencies where probe_id = '{job}'");
+    assert_eq!(db.count(&tries).await, 0, "its five seconds have not begun");
+    does(&mut other, "commit").await;
+    assert_eq!(goes(&db).await, [QUEUE]);
+    assert_eq!(db.count(&tries).await, 1);
+}

@@ -23,6 +23,7 @@ mod helpers;
 mod helpers_events;
 mod helpers_time;
 mod limits;
+mod locked;
 mod lost;
 mod outcomes;
 mod overdue;

@@ -149,7 +149,10 @@ fn the_environment_overrides_the_file_and_the_file_the_defaults() {
     assert_eq!(config.worker.heartbeat, Duration::from_secs(1));
     assert_eq!(config.worker.queues["mail"], 5);
     assert_eq!(config.worker.queues["checkout"], 7);
-    assert_eq!(config.worker.queues.get("imports"), None, "0 leaves the queue out");
+    assert_eq!(
+        config.worker.queues["imports"], 0,
+        "not the number of `default`: it is left to other workers"
+    );
     assert_eq!(config.worker.pipelines, ["webhooks", "indexing"]);
     assert_eq!(config.api.allowed_origins, ["https://a.example", "http://localhost:3000"]);
     assert_eq!(config.api.body_limit_bytes, 2_000_000);

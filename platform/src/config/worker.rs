@@ -7,7 +7,8 @@ use super::{reader::Reader, values::is_name};
 pub struct WorkerConfig {
     /// Address of health and metrics; port 0 takes a free one and announces it.
     pub ops_listen: SocketAddr,
-    /// Queues that this process serves, each with the number of jobs it runs at a time. A queue with 0 is left out.
+    /// Queues that this process serves, each with the number of jobs it runs at a time; one with 0 is left to others.
+    /// `default` is the number of those that are not named.
     pub queues: BTreeMap<String, u16>,
     /// Event pipelines that this process serves.
     pub pipelines: Vec<String>,
@@ -30,7 +31,7 @@ pub struct WorkerConfig {
 impl WorkerConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let mut section = reader.section("worker");
-        let mut config = Self {
+        let config = Self {
             ops_listen: section.address("ops_listen"),
             queues: section.table("queues", 0..=1000),
             pipelines: section.texts(
@@ -46,7 +47,6 @@ impl WorkerConfig {
             claim_batch: section.number("claim_batch", 1..=5_000),
             cut_imports_from: section.number("cut_imports_from", 1..=1_099_511_627_776),
         };
-        config.queues.retain(|_, concurrency| *concurrency > 0);
         if reader.usable(&["worker.heartbeat", "worker.lease"]) && config.heartbeat * 2 >= config.lease {
             let message = "must be shorter than half of worker.lease, so that one lost heartbeat does not lose the jobs";
             reader.problem("worker.heartbeat", message);
@@ -56,11 +56,12 @@ impl WorkerConfig {
                 .problem("worker.grace", "must be shorter than worker.lease, which takes over where it ends");
         }
         if reader.usable(&["worker.queues", "worker.pipelines"])
-            && config.queues.is_empty()
+            && config.queues.values().all(|concurrency| *concurrency == 0)
             && config.pipelines.is_empty()
         {
             reader.warnings.push(
-                "worker.queues and worker.pipelines are both empty: a worker would do nothing".to_owned(),
+                "worker.queues and worker.pipelines name nothing to serve: a worker would do nothing"
+                    .to_owned(),
             );
         }
         config

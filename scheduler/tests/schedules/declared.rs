@@ -1,10 +1,12 @@
 //! Which of several programs has the word about a schedule of the code.
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
+use waybill_scheduler::fire;
 use waybill_schema::schedules::{
     ScheduleRow,
     declare::{Declared, Declarer, declare, forget_undeclared},
     manage,
+    spec::Spec,
 };
 
 use crate::{ago, find, schedule, with};
@@ -72,4 +74,34 @@ async fn while_two_releases_run_the_newer_one_declares() {
     db.execute("update schedules set declared_at = null, name = 'older'").await;
     old_release(&mut conn).await;
     assert!(manage::find(&mut conn, "older").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_new_schedule_is_due_at_once_and_a_changed_one_at_its_own_next_time() {
+    let db = with(&[]).await;
+    let mut conn = db.conn().await;
+    let before = schedule("yearly", "every 1h", ago(1));
+    declare(&mut conn, &before, &program("old", 1, 0)).await.unwrap();
+    assert_eq!(fire::due(db.pool()).await.unwrap(), 1);
+
+    // A time of the old spec that nobody has fired is none of the new one.
+    db.execute("update schedules set next_at = now() - interval '1 minute'").await;
+    let after = ScheduleRow { spec: "0 0 1 1 *".to_owned(), ..before };
+    for started in [10, 20] {
+        declare(&mut conn, &after, &program("new", 2, started)).await.unwrap();
+        assert_eq!(fire::due(db.pool()).await.unwrap(), 0);
+        let next = Spec::parse(&after.spec, "UTC").unwrap().next(Utc::now()).unwrap();
+        assert_eq!(find(&db, "yearly").await.next_at, next);
+    }
+    // Its times are others in another place.
+    let elsewhere = ScheduleRow { time_zone: "Asia/Tokyo".to_owned(), ..after };
+    declare(&mut conn, &elsewhere, &program("newer", 3, 0)).await.unwrap();
+    assert_eq!(fire::due(db.pool()).await.unwrap(), 0);
+    let next = Spec::parse(&elsewhere.spec, "Asia/Tokyo").unwrap().next(Utc::now()).unwrap();
+    assert_eq!(find(&db, "yearly").await.next_at, next);
+
+    // What is due of a schedule that says what it said is not forgotten.
+    db.execute("update schedules set next_at = now() - interval '1 minute'").await;
+    declare(&mut conn, &elsewhere, &program("newer", 3, 10)).await.unwrap();
+    assert_eq!(fire::due(db.pool()).await.unwrap(), 1);
 }

@@ -152,7 +152,7 @@ struct Strays {
 }
 
 /// Rows in the default partition of each table that is kept by days, counted up to `limit`: rows of a day for which nobody made
-/// a partition. They are kept forever, and their day can have no partition any more.
+/// a partition yet, and those that came too late for a day whose partition is shed.
 pub async fn default_partitions(conn: &mut Conn, limit: i64) -> QueryResult<Vec<(String, i64)>> {
     let rows: Vec<Strays> = sql(
         "select 'job_history' as parent, (select count(*) from (select from job_history_default limit $1) t) as rows

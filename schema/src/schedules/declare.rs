@@ -7,7 +7,7 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 
-use super::ScheduleRow;
+use super::{ScheduleRow, now, spec::Spec};
 use crate::{Conn, sql::sql};
 
 /// A schedule of the code that nobody has declared for this long is no longer part of it. Longer than a roll-out, in which an old
@@ -127,9 +127,13 @@ macro_rules! bound {
 
 /// Writes a schedule that the code declares. Of two releases the higher one has the word, of two builds of one release the one that
 /// was started last, until it has not declared it for an hour. A new schedule is due at once. Its times are kept when its spec has
-/// not changed, so that a restart neither forgets a missed time nor fires one twice; an operator's pause is kept always; one that
-/// rests because it could not be fired is tried anew, if the caller has just started.
+/// not changed, so that a restart neither forgets a missed time nor fires one twice; one whose spec has changed waits for the next
+/// time of the new one; an operator's pause is kept always; one that rests because it could not be fired is tried anew, if the
+/// caller has just started.
 pub async fn declare(conn: &mut Conn, row: &ScheduleRow, by: &Declarer) -> QueryResult<Declared> {
+    let now = now(conn).await?;
+    // One that cannot be read is due: the scheduler that comes to it says why it rests.
+    let next = Spec::parse(&row.spec, &row.time_zone).and_then(|spec| spec.next(now)).unwrap_or(Some(now));
     let written: Option<Before> = bound!(
         concat!(
             declared!(),
@@ -147,7 +151,7 @@ pub async fn declare(conn: &mut Conn, row: &ScheduleRow, by: &Declarer) -> Query
                  paused = schedules.paused and (schedules.problem is null or not $15),
                  problem = case when $15 then null else schedules.problem end,
                  next_at = case when (schedules.spec, schedules.time_zone) = (excluded.spec, excluded.time_zone)
-                                then schedules.next_at else excluded.next_at end
+                                then schedules.next_at else $17 end
              where coalesce(schedules.release, 0) < excluded.release
                 or schedules.release = excluded.release
                    and coalesce(schedules.declared_start <= excluded.declared_start, true)
@@ -162,6 +166,7 @@ pub async fn declare(conn: &mut Conn, row: &ScheduleRow, by: &Declarer) -> Query
     .bind::<Timestamptz, _>(by.started)
     .bind::<Bool, _>(by.anew)
     .bind::<Text, _>(FORGOTTEN_AFTER)
+    .bind::<Nullable<Timestamptz>, _>(next)
     .get_result(conn)
     .await
     .optional()?;

@@ -72,6 +72,9 @@ pub struct Fresh {
     /// The delivery.
     #[diesel(sql_type = SqlUuid)]
     pub id: Uuid,
+    /// Whom it is for.
+    #[diesel(sql_type = SqlUuid)]
+    pub endpoint_id: Uuid,
     /// The event.
     #[diesel(sql_type = SqlUuid)]
     pub event_id: Uuid,
@@ -91,7 +94,7 @@ pub async fn insert(conn: &mut Conn, deliveries: &[NewDelivery<'_>]) -> QueryRes
          from unnest($1, $2, $3, $4, $5, $6) as d(id, endpoint_id, event_id, topic, correlation_id, body)
          join webhook_endpoints e on e.id = d.endpoint_id
          on conflict (endpoint_id, event_id) do nothing
-         returning id, event_id, correlation_id")
+         returning id, endpoint_id, event_id, correlation_id")
     .bind::<Array<SqlUuid>, _>(deliveries.iter().map(|d| d.id).collect::<Vec<_>>())
     .bind::<Array<SqlUuid>, _>(deliveries.iter().map(|d| d.endpoint_id).collect::<Vec<_>>())
     .bind::<Array<SqlUuid>, _>(deliveries.iter().map(|d| d.event_id).collect::<Vec<_>>())

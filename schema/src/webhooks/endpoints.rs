@@ -201,6 +201,9 @@ pub async fn deliveries(
 /// A delivery that is to be made again.
 #[derive(Debug, Clone, Copy, QueryableByName)]
 pub struct Requeued {
+    /// Whom it is for.
+    #[diesel(sql_type = SqlUuid)]
+    pub endpoint_id: Uuid,
     /// Whose trail it belongs to.
     #[diesel(sql_type = Nullable<SqlUuid>)]
     pub correlation_id: Option<Uuid>,
@@ -213,7 +216,7 @@ pub struct Requeued {
 pub async fn requeue(conn: &mut Conn, delivery_id: Uuid) -> QueryResult<Option<Requeued>> {
     sql("update webhook_deliveries d set status = 'queued', finished_at = null
          where id = $1 and status <> 'queued'
-         returning correlation_id,
+         returning endpoint_id, correlation_id,
              (select coalesce(o.customer_id, o.id) from orders o where o.id = d.correlation_id) as subject_id")
     .bind::<SqlUuid, _>(delivery_id)
     .get_result(conn)

@@ -2,9 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use chrono::{TimeDelta, Utc};
-use futures::future::try_join_all;
-use serde_json::json;
-use waybill_tests::{Plan, System, fake_clock::FakeClock, missing::skipped, shop::checkout, until};
+use waybill_tests::{Plan, System, fake_clock::FakeClock, missing::skipped, until};
 
 /// Ahead by more than any lease, retry or reservation, and behind by more than any process lives.
 const APART: [(&str, i64); 3] = [("+50h", 50), ("-3h", -3), ("+1h", 1)];
@@ -45,17 +43,8 @@ async fn workers_and_a_scheduler_whose_clocks_are_days_apart_do_their_work() -> 
     let fires = "select count(*) as n from schedule_fires where schedule = 'expire-checkouts'";
     let fired = system.count(fires).await?;
     for _ in 0..3 {
-        let orders = try_join_all((0..6).map(|number| {
-            let mut body = checkout(&[("MUG-1", 1)], "tok_visa");
-            body["email"] = json!(format!("buyer-{number}@example.com"));
-            let system = &system;
-            async move { system.place(&system.anybody, &body).await }
-        }))
-        .await?;
-        for order in &orders {
-            let order = system.settled(order).await?;
-            ensure!(order["status"] == "confirmed", "{order}\n{}", system.logs());
-        }
+        let orders = system.place_many(6).await?;
+        system.confirmed(&orders).await?;
     }
     // The first time was set by a scheduler whose clock was right.
     until("the schedule of every 5 s to fire twice", async || {

@@ -1,9 +1,8 @@
 //! A payment gateway and a mail server that are down: what needs them waits, and all else goes on.
 
 use anyhow::{Context as _, ensure};
-use futures::future::try_join_all;
 use serde_json::{Value, json};
-use waybill_tests::{Client, Plan, System, shop::checkout, until};
+use waybill_tests::{Client, Plan, System, until};
 
 use crate::operator::Operator;
 
@@ -13,23 +12,6 @@ const HELD: &str =
 /// Neither held, nor the one that tries.
 const LOOSE: &str = "select count(*) as n from jobs j where kind = 'checkout.run' and hold is null
                      and not exists (select from dependencies where probe_id = j.id)";
-
-async fn buy(system: &System, orders: usize) -> anyhow::Result<Vec<Value>> {
-    let buyer = async |number: usize| {
-        let mut body = checkout(&[("MUG-1", 1)], "tok_visa");
-        body["email"] = json!(format!("buyer-{number}@example.com"));
-        system.place(&system.anybody, &body).await
-    };
-    try_join_all((0..orders).map(buyer)).await
-}
-
-async fn confirmed(system: &System, orders: &[Value]) -> anyhow::Result<()> {
-    for order in orders {
-        let order = system.settled(order).await?;
-        ensure!(order["status"] == "confirmed", "{order}\n{}", system.logs());
-    }
-    Ok(())
-}
 
 async fn gateway(system: &System) -> anyhow::Result<Value> {
     let list = system.admin.read(DEPENDENCIES).await?;
@@ -66,7 +48,7 @@ async fn orders_wait_while_the_gateway_is_down_and_one_at_a_time_tries() -> anyh
     system.sell("MUG-1", "7.65", 1_000).await?;
     // Each call hangs until its caller has had enough, a second: two that try in the same rest meet.
     system.fault(json!({ "fault": "timeout", "times": 1_000_000 })).await?;
-    let mut orders = buy(&system, 12).await?;
+    let mut orders = system.place_many(12).await?;
     all_held(&system).await?;
     // All that called before it was known has come back. From now on only those whose turn it is may call.
     let since = "select extract(epoch from clock_timestamp())::bigint + 1 as n";
@@ -77,7 +59,7 @@ async fn orders_wait_while_the_gateway_is_down_and_one_at_a_time_tries() -> anyh
          from effects, jsonb_array_elements(calls) c
          where c ->> 'outcome' = 'unknown' and (c ->> 'at')::timestamptz > to_timestamp({since})"
     );
-    orders.extend(buy(&system, 20).await?);
+    orders.extend(system.place_many(20).await?);
     until("some tries", async || {
         let tries = system.count(&format!("select count(*) as n from ({calls}) c")).await?;
         Ok(if tries >= 3 { Ok(()) } else { Err(format!("{tries}")) })
@@ -94,7 +76,7 @@ async fn orders_wait_while_the_gateway_is_down_and_one_at_a_time_tries() -> anyh
     ensure!(system.count(&together).await? == 0, "two tried at a time");
 
     system.no_more_faults().await?;
-    confirmed(&system, &orders).await?;
+    system.confirmed(&orders).await?;
     system.at_rest().await?;
     one_attempt_each(&system, 32).await
 }
@@ -104,14 +86,14 @@ async fn a_worker_that_dies_does_not_leave_the_gateway_down() -> anyhow::Result<
     let mut system = System::start(Plan::default()).await?;
     system.sell("MUG-1", "7.65", 1_000).await?;
     system.fault(json!({ "fault": "error_500", "times": 1_000_000 })).await?;
-    let mut orders = buy(&system, 10).await?;
+    let mut orders = system.place_many(10).await?;
     all_held(&system).await?;
     // The only one who knows, in the middle of whatever it is at; perhaps it is the one that tries.
     system.workers[0].kill().await?;
-    orders.extend(buy(&system, 5).await?);
+    orders.extend(system.place_many(5).await?);
     system.no_more_faults().await?;
     system.add_worker(&[]).await?;
-    confirmed(&system, &orders).await?;
+    system.confirmed(&orders).await?;
     ensure!(gateway(&system).await?["down"] == false);
     system.at_rest().await?;
     let gateway = system.gateway_summary().await?;
@@ -128,7 +110,7 @@ async fn an_operator_has_the_last_word_on_the_gateway() -> anyhow::Result<()> {
     let body = json!({ "for_seconds": 3600, "reason": "the provider's maintenance" });
     let (status, down) = system.admin.post(&format!("{DEPENDENCIES}/gateway.sandbox/down"), &body).await?;
     ensure!(status.is_success() && down["down"] == true, "{down}");
-    let mut orders = buy(&system, 6).await?;
+    let mut orders = system.place_many(6).await?;
     system.until_count("all are held", HELD, 6).await?;
     let gauges = Client::new(&format!("http://{}", system.scheduler.address))?;
     until("the scheduler to tell", async || {
@@ -145,18 +127,18 @@ async fn an_operator_has_the_last_word_on_the_gateway() -> anyhow::Result<()> {
     ensure!(summary["authorizations"] == 0, "{summary}");
     let (status, up) = system.admin.post(&format!("{DEPENDENCIES}/gateway.sandbox/up"), &json!({})).await?;
     ensure!(status.is_success() && up["down"] == false, "{up}");
-    confirmed(&system, &orders).await?;
+    system.confirmed(&orders).await?;
 
     // Afterwards: it was found down for an hour, and an operator knows better.
     system.fault(json!({ "fault": "error_500", "times": 1_000_000 })).await?;
-    orders.extend(buy(&system, 12).await?);
+    orders.extend(system.place_many(12).await?);
     all_held(&system).await?;
     system.no_more_faults().await?;
     let operator = Operator::of(&system, &["system:read", "system:write"]).await?;
     let list = operator.well("dependencies").await?;
     ensure!(list.contains("gateway.sandbox") && list.contains("500"), "{list}");
     operator.well("dependencies up gateway.sandbox").await?;
-    confirmed(&system, &orders).await?;
+    system.confirmed(&orders).await?;
     system.at_rest().await?;
     one_attempt_each(&system, 18).await
 }
@@ -168,7 +150,7 @@ async fn stock_goes_back_in_time_while_the_gateway_is_down() -> anyhow::Result<(
     system.sell("MUG-1", "7.65", 1_000).await?;
     let body = json!({ "for_seconds": 3600 });
     system.admin.post(&format!("{DEPENDENCIES}/gateway.sandbox/down"), &body).await?;
-    let orders = buy(&system, 8).await?;
+    let orders = system.place_many(8).await?;
     for order in &orders {
         let order = system.settled(order).await?;
         ensure!(order["status"] == "cancelled" && order["reason_code"] == "reservation_expired", "{order}");

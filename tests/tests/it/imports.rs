@@ -11,7 +11,7 @@ use waybill_tests::{Plan, System, client, until};
 const SAMPLE: &str = include_str!("../../../xtask/data/online-retail-sample.csv");
 
 /// A file's upload, as a browser sends it.
-fn upload(system: &System, kind: &str, file: Vec<u8>) -> reqwest::RequestBuilder {
+pub fn upload(system: &System, kind: &str, file: Vec<u8>) -> reqwest::RequestBuilder {
     let part = multipart::Part::bytes(file).file_name("file.csv");
     let form = multipart::Form::new().text("kind", kind.to_owned()).part("file", part);
     system.admin.request(Method::POST, "/v1/admin/imports").multipart(form)

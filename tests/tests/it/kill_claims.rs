@@ -1,9 +1,8 @@
 //! A worker killed between the commit of a claim and the removal of the claim's row.
 
 use anyhow::ensure;
-use futures::future::try_join_all;
-use serde_json::{Value, json};
-use waybill_tests::{Plan, System, shop::checkout};
+use serde_json::Value;
+use waybill_tests::{Plan, System};
 
 use crate::kill::dies_at;
 
@@ -16,31 +15,19 @@ const DONE: &str = "select count(*) as n from job_history where kind = 'checkout
 /// Rows of claims that name a worker which is none.
 const ORPHANS: &str = "select count(*) as n from job_claims c where not exists (select from workers w where w.id = c.worker_id)";
 
-async fn place(system: &System, orders: usize) -> anyhow::Result<Vec<Value>> {
-    try_join_all((0..orders).map(|number| async move {
-        let mut body = checkout(&[("MUG-1", 1)], "tok_visa");
-        body["email"] = json!(format!("buyer-{number}@example.com"));
-        system.place(&system.anybody, &body).await
-    }))
-    .await
-}
-
 /// A system that nobody works for, with five orders.
 async fn five_orders() -> anyhow::Result<(System, Vec<Value>)> {
     let system = System::start(Plan::default().workers(0)).await?;
     system.sell("MUG-1", "7.65", 100).await?;
-    let orders = place(&system, 5).await?;
+    let orders = system.place_many(5).await?;
     Ok((system, orders))
 }
 
 /// A worker comes: every order is confirmed once, after `attempts` each for the first five, and no row of a claim is left.
 async fn comes_right(system: &mut System, mut orders: Vec<Value>, attempts: i64) -> anyhow::Result<()> {
     system.add_worker(&[]).await?;
-    orders.extend(place(system, 3).await?);
-    for order in &orders {
-        let order = system.settled(order).await?;
-        ensure!(order["status"] == "confirmed", "{order}\n{}", system.logs());
-    }
+    orders.extend(system.place_many(3).await?);
+    system.confirmed(&orders).await?;
     system.until_count("the dead worker's claims to be forgotten", ORPHANS, 0).await?;
     system.at_rest().await?;
     system.until_count("no claim to be left of checkouts", ROWS, 0).await?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod api;
+mod bulk;
 mod catalogue;
 mod cli;
 mod clocks;
@@ -19,9 +20,11 @@ mod imports;
 mod journey;
 mod kill;
 mod kill_claims;
+mod kill_outcomes;
 mod kill_upkeep;
 mod operator;
 mod outages;
+mod overload;
 mod properties;
 mod quiet;
 mod reindex;

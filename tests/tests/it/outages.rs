@@ -26,14 +26,6 @@ async fn buy(system: &System, orders: usize) -> anyhow::Result<Vec<Value>> {
     Ok(placed)
 }
 
-async fn confirmed(system: &System, orders: &[Value]) -> anyhow::Result<()> {
-    for order in orders {
-        let order = system.settled(order).await?;
-        ensure!(order["status"] == "confirmed", "{order}");
-    }
-    Ok(())
-}
-
 /// Events of orders by the lane that took them.
 fn by_lane(lane: &str) -> String {
     format!("select count(*) as n from event_log where topic like 'order.%' and lane = '{lane}'")
@@ -52,7 +44,7 @@ async fn a_broker_that_goes_and_comes_back_loses_and_doubles_nothing() -> anyhow
     system.tell(&receiver.url, &["order.placed", "order.confirmed"]).await?;
 
     let mut orders = buy(&system, 5).await?;
-    confirmed(&system, &orders).await?;
+    system.confirmed(&orders).await?;
     until("events on the broker's lane", async || {
         let on_it = system.count(&by_lane("amqp")).await?;
         Ok(if on_it > 0 { Ok(()) } else { Err(system.logs()) })
@@ -64,7 +56,7 @@ async fn a_broker_that_goes_and_comes_back_loses_and_doubles_nothing() -> anyhow
     stopped?;
     orders.extend(placed?);
     orders.extend(buy(&system, 20).await?);
-    confirmed(&system, &orders).await?;
+    system.confirmed(&orders).await?;
     // Everything that was to be done for them is done: mails too, whichever lane their events had taken before.
     system.at_rest().await?;
     ensure!(system.count(&by_lane("postgres")).await? > 0, "the broker is away");
@@ -76,7 +68,7 @@ async fn a_broker_that_goes_and_comes_back_loses_and_doubles_nothing() -> anyhow
     system.until_count("the relays to return to the broker", elsewhere, 0).await?;
     let before = system.count(&by_lane("amqp")).await?;
     orders.extend(buy(&system, 5).await?);
-    confirmed(&system, &orders).await?;
+    system.confirmed(&orders).await?;
     system.at_rest().await?;
     receiver.until("order.placed", 50).await?;
     receiver.until("order.confirmed", 50).await?;
@@ -169,7 +161,7 @@ async fn a_database_restarted_under_load_loses_and_doubles_nothing() -> anyhow::
         ensure!(known.contains(status), "{status}");
     }
 
-    confirmed(&system, &orders).await?;
+    system.confirmed(&orders).await?;
     system.at_rest().await?;
     let placed = i64::try_from(orders.len())?;
     ensure!(

@@ -3,30 +3,11 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use futures::future::try_join_all;
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
-use waybill_tests::{Plan, System, process::Process, shop::checkout, until};
+use waybill_tests::{Plan, System, process::Process, until};
 
 /// Longer than any test may take.
 const FOR_EVER: &str = "pause(600000):1000";
-
-async fn place(system: &System, orders: usize) -> anyhow::Result<Vec<Value>> {
-    try_join_all((0..orders).map(|number| async move {
-        let mut body = checkout(&[("MUG-1", 1)], "tok_visa");
-        body["email"] = json!(format!("buyer-{number}@example.com"));
-        system.place(&system.anybody, &body).await
-    }))
-    .await
-}
-
-async fn all_confirmed(system: &System, orders: &[Value]) -> anyhow::Result<()> {
-    for order in orders {
-        let order = system.settled(order).await?;
-        ensure!(order["status"] == "confirmed", "{order}");
-    }
-    Ok(())
-}
 
 /// Waits until a worker stands still at a fail point.
 async fn standing_at(worker: &Process, point: &str) -> anyhow::Result<()> {
@@ -51,7 +32,7 @@ async fn a_killed_workers_jobs_are_run_by_another() -> anyhow::Result<()> {
     system.sell("MUG-1", "7.65", 100).await?;
     let stuck = format!("checkout.after_reserve={FOR_EVER}");
     system.add_worker(&[("WAYBILL_FAIL_POINTS", &stuck)]).await?;
-    let orders = place(&system, 10).await?;
+    let orders = system.place_many(10).await?;
     let reserved = "select count(*) as n from orders where step = 'reserved'";
     system.until_count("the orders to be reserved", reserved, 10).await?;
     system.add_worker(&[]).await?;
@@ -60,7 +41,7 @@ async fn a_killed_workers_jobs_are_run_by_another() -> anyhow::Result<()> {
     let mut victim = system.workers.remove(0);
     let killed = Instant::now();
     victim.kill().await?;
-    all_confirmed(&system, &orders).await?;
+    system.confirmed(&orders).await?;
     println!("10 orders of a killed worker were confirmed by another after {:?}", killed.elapsed());
 
     system.at_rest().await?;
@@ -83,12 +64,12 @@ async fn zombie(point: &str) -> anyhow::Result<()> {
     system.sell("MUG-1", "7.65", 100).await?;
     let arm = format!("{point}=pause(2000)");
     system.add_worker(&[("WAYBILL_FAIL_POINTS", &arm)]).await?;
-    let orders = place(&system, 1).await?;
+    let orders = system.place_many(1).await?;
     standing_at(&system.workers[0], point).await?;
     system.workers[0].signal(Signal::SIGSTOP)?;
     let stopped = Instant::now();
     system.add_worker(&[]).await?;
-    all_confirmed(&system, &orders).await?;
+    system.confirmed(&orders).await?;
     println!("the order of a worker hung at {point} was confirmed by another after {:?}", stopped.elapsed());
     // What it held of the events is taken from it too.
     system.until_count("the mail of a hung worker's order", MAILS, 1).await?;
@@ -110,8 +91,8 @@ async fn zombie(point: &str) -> anyhow::Result<()> {
     // And it is of use again.
     let mut other = system.workers.pop().context("no other")?;
     ensure!(other.stop().await?, "{}", other.log());
-    let more = place(&system, 1).await?;
-    all_confirmed(&system, &more).await?;
+    let more = system.place_many(1).await?;
+    system.confirmed(&more).await?;
     system.at_rest().await?;
     Ok(())
 }
@@ -138,7 +119,7 @@ async fn a_worker_asked_to_stop_hands_back_without_spending_attempts() -> anyhow
     system.sell("MUG-1", "7.65", 100).await?;
     let stuck = format!("checkout.after_reserve={FOR_EVER}");
     system.add_worker(&[("WAYBILL_FAIL_POINTS", &stuck)]).await?;
-    let orders = place(&system, 5).await?;
+    let orders = system.place_many(5).await?;
     let reserved = "select count(*) as n from orders where step = 'reserved'";
     system.until_count("the orders to be reserved", reserved, 5).await?;
 
@@ -148,7 +129,7 @@ async fn a_worker_asked_to_stop_hands_back_without_spending_attempts() -> anyhow
     ensure!(system.count(RUNNING).await? == 0);
     ensure!(system.count("select count(*) as n from workers where service = 'waybill-worker'").await? == 0);
     system.add_worker(&[]).await?;
-    all_confirmed(&system, &orders).await?;
+    system.confirmed(&orders).await?;
     system.at_rest().await?;
     ensure!(system.count(CHECKOUTS).await? == 5);
     ensure!(system.count(ATTEMPTS).await? == 5, "an interruption is no attempt");
@@ -160,7 +141,7 @@ async fn a_worker_asked_to_stop_finishes_what_it_can() -> anyhow::Result<()> {
     let mut system = System::start(Plan::default().workers(0)).await?;
     system.sell("MUG-1", "7.65", 100).await?;
     system.add_worker(&[("WAYBILL_FAIL_POINTS", "checkout.after_reserve=pause(1000):1000")]).await?;
-    let orders = place(&system, 5).await?;
+    let orders = system.place_many(5).await?;
     let reserved = "select count(*) as n from orders where step = 'reserved'";
     system.until_count("the orders to be reserved", reserved, 5).await?;
     let mut leaving = system.workers.remove(0);
@@ -168,8 +149,33 @@ async fn a_worker_asked_to_stop_finishes_what_it_can() -> anyhow::Result<()> {
     let confirmed = "select count(*) as n from orders where status = 'confirmed'";
     ensure!(system.count(confirmed).await? == 5, "{}", leaving.log());
     system.add_worker(&[]).await?;
-    all_confirmed(&system, &orders).await?;
+    system.confirmed(&orders).await?;
     system.at_rest().await?;
     ensure!(system.count(ATTEMPTS).await? == 5);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_asked_to_stop_ends_and_keeps_the_job_of_a_handler_that_never_yields() -> anyhow::Result<()>
+{
+    let mut system =
+        System::start(Plan::with(&[("WAYBILL_WORKER__SHUTDOWN_DEADLINE", "100ms")]).workers(0)).await?;
+    system.sell("MUG-1", "7.65", 100).await?;
+    system.add_worker(&[("WAYBILL_FAIL_POINTS", "checkout.after_reserve=block(600000)")]).await?;
+    let orders = system.place_many(1).await?;
+    let reserved = "select count(*) as n from orders where step = 'reserved'";
+    system.until_count("the order to be reserved", reserved, 1).await?;
+
+    let mut leaving = system.workers.remove(0);
+    ensure!(leaving.stop().await?, "{}", leaving.log());
+    // Handed back it would have run twice while the process still had it in hand.
+    ensure!(system.count(RUNNING).await? == 1, "{}", leaving.log());
+    system.add_worker(&[]).await?;
+    system.confirmed(&orders).await?;
+    system.at_rest().await?;
+    let lost = r#"select count(*) as n from job_history
+                  where kind = 'checkout.run' and failures @> '[{"outcome": "worker_lost"}]'"#;
+    ensure!(system.count(lost).await? == 1 && system.count(ATTEMPTS).await? == 2);
+    ensure!(system.gateway_summary().await?["captures"] == 1);
     Ok(())
 }

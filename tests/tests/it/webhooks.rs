@@ -108,6 +108,33 @@ async fn a_slow_receiver_keeps_nobody_else_waiting() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_limits_what_all_workers_together_send_to_one_receiver() -> anyhow::Result<()> {
+    let system = System::start(Plan::with(&[("WAYBILL_WEBHOOKS__TIMEOUT", "60s")]).workers(2)).await?;
+    system.sell("MUG-1", "7.65", 100).await?;
+    let slow = Receiver::start(&[], 0).await?;
+    system.tell(&slow.url, &["order.placed"]).await?;
+    let quick = Receiver::start(&[], OPEN).await?;
+    system.tell(&quick.url, &["order.placed"]).await?;
+    let body = json!({ "max_per_key": 1 });
+    let (status, limits) = system.admin.put("/v1/admin/system/queues/webhooks/limits", &body).await?;
+    ensure!(status.is_success(), "{status} {limits}");
+
+    for _ in 0..8 {
+        buy(&system).await?;
+    }
+    // One is in the hands of the slow one; the others are put aside, whatever worker claims.
+    quick.until("order.placed", 8).await?;
+    let held = "select count(*) as n from jobs where kind = 'webhook.deliver' and hold = 'key'";
+    system.until_count("the other deliveries to be held", held, 7).await?;
+    ensure!(slow.posted().len() == 1, "{} at a time", slow.posted().len());
+    slow.open();
+    slow.until("order.placed", 8).await?;
+    system.at_rest().await?;
+    ensure!(slow.posted().len() == 8 && quick.posted().len() == 8);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn receivers_on_private_addresses_are_refused() -> anyhow::Result<()> {
     let settings =
         [("WAYBILL_WEBHOOKS__ALLOW_PRIVATE_ADDRESSES", "false"), ("WAYBILL_WEBHOOKS__SCHEDULE", "1ms")];

@@ -112,13 +112,14 @@ pub(super) async fn aged_in_batches(
     days: i32,
 ) -> Result<usize, Failure> {
     let mut touched = 0;
-    loop {
+    while !cx.cancelled.is_cancelled() {
         let rows = sql(statement).bind::<BigInt, _>(BATCH).bind::<Integer, _>(days).execute(conn).await?;
         touched += rows;
-        if rows == 0 || cx.cancelled.is_cancelled() {
-            return Ok(touched);
+        if rows == 0 {
+            break;
         }
     }
+    Ok(touched)
 }
 
 /// Repeats a statement until it finds nothing, each time in a transaction of its own; returns the rows it touched.
@@ -128,11 +129,12 @@ pub(super) async fn in_batches(
     statement: &'static str,
 ) -> Result<usize, Failure> {
     let mut touched = 0;
-    loop {
+    while !cx.cancelled.is_cancelled() {
         let rows = sql(statement).bind::<BigInt, _>(BATCH).execute(conn).await?;
         touched += rows;
-        if rows == 0 || cx.cancelled.is_cancelled() {
-            return Ok(touched);
+        if rows == 0 {
+            break;
         }
     }
+    Ok(touched)
 }

@@ -6,7 +6,7 @@ use diesel::QueryableByName;
 use diesel::sql_types::{Binary, Integer, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
-use waybill_jobs::Failure;
+use waybill_jobs::{Failure, JobContext};
 use waybill_platform::{files::Files, vault::Vault};
 use waybill_schema::{Conn, sql, webhooks::secret_purpose};
 
@@ -42,10 +42,12 @@ struct Endpoint {
 
 /// Removes imports that have been over for so many days, with their errors and their files. Not those whose job is a dead
 /// letter: whoever retries it needs them. The file first: what is left of a half-way removal is a row that says where to go on.
+/// Ends when the job is cancelled: files go one by one, and a store may take its time.
 pub(super) async fn remove_imports(
     conn: &mut Conn,
     files: Option<&Files>,
     days: i32,
+    cx: &JobContext,
 ) -> Result<usize, Failure> {
     let Some(files) = files else { return Ok(0) };
     let mut removed = 0;
@@ -59,6 +61,9 @@ pub(super) async fn remove_imports(
         .await?;
         let whole = aged.len() == BATCH;
         for import in aged {
+            if cx.cancelled.is_cancelled() {
+                return Ok(removed);
+            }
             if let Err(error) = files.delete(&import.object).await {
                 // The store is away. So it is for the others, and the next run comes soon.
                 tracing::warn!(import = %import.id, %error, "the file of an old import was not removed");
@@ -111,4 +116,42 @@ pub(super) async fn reseal_endpoints(conn: &mut Conn, vault: Option<&Vault>) -> 
         }
     }
     Ok(resealed)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use waybill_jobs::{enqueue, kinds::Maintain};
+    use waybill_platform::{Config, files};
+
+    use super::remove_imports;
+    use crate::testing::TestDatabase;
+
+    #[tokio::test]
+    async fn no_file_is_removed_once_the_job_is_cancelled() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = [
+            ("WAYBILL_DATABASE__URL", "postgres://nobody@localhost/none".to_owned()),
+            ("WAYBILL_FILES__URL", folder.path().display().to_string()),
+        ];
+        let files = files::store(&Config::from_variables(settings).unwrap().files).unwrap();
+        files.put_bytes("old.csv", "sku".into()).await.unwrap();
+        let db = TestDatabase::new().await;
+        db.execute(
+            "insert into imports (id, kind, status, filename, object, size_bytes, job_id, finished_at)
+             values (gen_random_uuid(), 'products', 'completed', 'f.csv', 'old.csv', 1, gen_random_uuid(),
+                     now() - interval '100 days')",
+        )
+        .await;
+        let job = enqueue(&*db.conn().await, &Maintain {}).await.unwrap();
+        let mut cx = db.claim(job).await;
+        cx.cancelled.cancel();
+        let mut conn = db.conn().await;
+        assert_eq!(remove_imports(&mut conn, Some(&files), 90, &cx).await.unwrap(), 0);
+        assert!(files.size("old.csv").await.is_ok());
+        cx.cancelled = tokio_util::sync::CancellationToken::new();
+        assert_eq!(remove_imports(&mut conn, Some(&files), 90, &cx).await.unwrap(), 1);
+        assert!(files.size("old.csv").await.is_err());
+        assert_eq!(db.count("select count(*) as n from imports").await, 0);
+    }
 }

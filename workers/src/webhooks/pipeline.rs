@@ -77,7 +77,10 @@ impl Pipeline for Webhooks {
                     traceparent: event.and_then(|event| event.traceparent.clone()),
                     ..Enqueue::default()
                 };
-                (DeliverWebhook { delivery_id: delivery.id }, options)
+                (
+                    DeliverWebhook { delivery_id: delivery.id, endpoint_id: Some(delivery.endpoint_id) },
+                    options,
+                )
             })
             .collect();
         enqueue_all(conn, jobs.iter().map(|(job, options)| (job, options.clone()))).await?;

@@ -58,7 +58,7 @@ impl Setup {
         Webhooks.apply(&[event("order.confirmed")], &mut *self.db.conn().await).await.unwrap();
         let job_id: Uuid = self.db.text("select id from jobs").await.parse().unwrap();
         let delivery_id = self.db.text("select payload->>'delivery_id' from jobs").await.parse().unwrap();
-        (DeliverWebhook { delivery_id }, self.db.claim(job_id).await)
+        (DeliverWebhook { delivery_id, endpoint_id: None }, self.db.claim(job_id).await)
     }
 
     async fn run(&self, job: &DeliverWebhook, context: &JobContext) -> JobResult {

@@ -153,3 +153,45 @@ async fn what_a_process_left_that_died_while_it_settled_a_default_is_taken_away(
     maintain(&world).await;
     assert_eq!(world.number(left).await, 0);
 }
+
+#[tokio::test]
+async fn a_step_that_fails_keeps_no_other_from_its_turn_and_is_named() {
+    let world = World::new().await;
+    without_partitions(&world, "1").await;
+    world
+        .db
+        .execute(
+            "create table job_history_20200101 partition of job_history
+                 for values from ('2020-01-01 00:00+00') to ('2020-01-02 00:00+00');
+             create table inbox_20200101 partition of inbox
+                 for values from ('2020-01-01 00:00+00') to ('2020-01-02 00:00+00');
+             -- It cannot be dropped, and neither can a cart expire.
+             create view somebodys as select * from job_history_20200101;
+             create function refuse() returns trigger language plpgsql as $$ begin raise exception 'out of order'; end $$;
+             create trigger refuse before update on carts for each row execute function refuse();
+             insert into carts (id, token_hash, currency, expires_at)
+             values (gen_random_uuid(), '', 'GBP', now() - interval '1 hour');
+             insert into idempotency_keys (scope, key, fingerprint, status, expires_at)
+             values ('s', 'k', '', 202, now() - interval '1 hour');
+             insert into operator_actions (id, at, actor, action, target, detail)
+             values (gen_random_uuid(), now() - interval '2 years', 'a', 'queue.pause', 'mail', '{}')",
+        )
+        .await;
+    let job = enqueue(&*world.db.conn().await, &Maintain {}).await.unwrap();
+    let ran = world.run(job).await;
+    let error = ran.error.unwrap();
+    assert_eq!((ran.outcome, error.split("; ").count()), ("retried", 2), "{error}");
+    assert!(error.contains("job_history_partitions_dropped: cannot drop table"), "{error}");
+    assert!(error.contains("carts_expired: out of order"), "{error}");
+    // What comes before them and behind them in the order of the steps.
+    assert_eq!(health(&world).await, (14, 0));
+    for gone in ["pg_class where relname = 'inbox_20200101'", "idempotency_keys", "operator_actions"] {
+        assert_eq!(world.number(&format!("select count(*) as number from {gone}")).await, 0, "{gone}");
+    }
+
+    world.db.execute("drop view somebodys; drop trigger refuse on carts").await;
+    assert_eq!(world.run(job).await.outcome, "done");
+    for gone in ["pg_class where relname = 'job_history_20200101'", "carts where status = 'open'"] {
+        assert_eq!(world.number(&format!("select count(*) as number from {gone}")).await, 0, "{gone}");
+    }
+}

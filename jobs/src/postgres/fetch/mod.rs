@@ -145,7 +145,7 @@ impl Fetcher {
             self.resize().await?;
         }
         for index in 0..self.queues.len() {
-            if self.session.stop().is_cancelled() || self.session.is_quiet() {
+            if !self.session.claims() {
                 break;
             }
             if let Some((limit, due)) = self.queues[index].wants(self.batch)
@@ -226,8 +226,8 @@ impl Fetcher {
     /// When there is something to do without being woken. While the worker is quiet only what it does for others; it is
     /// looked at often enough to notice the end of that.
     fn next(&self) -> Instant {
-        let quiet = self.session.is_quiet();
-        let queues = self.queues.iter().filter(|_| !quiet);
+        let claims = self.session.claims();
+        let queues = self.queues.iter().filter(|_| claims);
         queues
             .filter_map(|queue| queue.wants(self.batch))
             .map(|(_, due)| due)

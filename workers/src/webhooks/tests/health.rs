@@ -55,7 +55,10 @@ impl Days {
         let job_id = self.setup.db.text("select id from jobs").await.parse().unwrap();
         let delivery_id = self.setup.db.text("select id from webhook_deliveries").await.parse().unwrap();
         let context = self.setup.db.claim(job_id).await;
-        Arc::clone(&self.deliverer).run(DeliverWebhook { delivery_id }, context).await.unwrap()
+        Arc::clone(&self.deliverer)
+            .run(DeliverWebhook { delivery_id, endpoint_id: None }, context)
+            .await
+            .unwrap()
     }
 
     async fn row(&self) -> EndpointRow {
@@ -93,7 +96,10 @@ async fn an_endpoint_that_fails_for_days_is_disabled_once_and_may_be_enabled() {
     days.setup.db.execute("update webhook_deliveries set status = 'queued'").await;
     let delivery_id = days.setup.db.text("select id from webhook_deliveries").await.parse().unwrap();
     let context = days.setup.db.claim(days.setup.db.text("select id from jobs").await.parse().unwrap()).await;
-    let outcome = Arc::clone(&days.deliverer).run(DeliverWebhook { delivery_id }, context).await.unwrap();
+    let outcome = Arc::clone(&days.deliverer)
+        .run(DeliverWebhook { delivery_id, endpoint_id: None }, context)
+        .await
+        .unwrap();
     assert!(matches!(outcome, Outcome::Discard(_)), "{outcome:?}");
     assert_eq!(days.told().await, "1");
 
