@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use diesel_async::{
     AsyncPgConnection,
-    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, bb8},
+    pooled_connection::{
+        AsyncDieselConnectionManager, ManagerConfig, PoolableConnection as _, RecyclingMethod, bb8,
+    },
 };
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
@@ -33,9 +35,12 @@ pub enum DbError {
 /// A pool of at most `max` connections; a checkout waits at most `connect_timeout`.
 pub async fn connect(url: &str, max: u32, connect_timeout: Duration) -> Result<Pool, DbError> {
     // The default asks the server `select 1` at every checkout, a round trip per request and claim. The client knows
-    // when its socket is closed, which is what a restarted server looks like; that check is free.
+    // when its socket is closed, which is what a restarted server looks like; to ask that is free.
     let mut config = ManagerConfig::<AsyncPgConnection>::default();
-    config.recycling_method = RecyclingMethod::Fast;
+    config.recycling_method = RecyclingMethod::CustomFunction(Box::new(|conn| {
+        let open = if conn.is_broken() { Err(broken()) } else { Ok(()) };
+        Box::pin(std::future::ready(open))
+    }));
     let manager = AsyncDieselConnectionManager::new_with_config(with_session_settings(url), config);
     bb8::Pool::builder()
         .max_size(max)
@@ -46,6 +51,11 @@ pub async fn connect(url: &str, max: u32, connect_timeout: Duration) -> Result<P
         .build(manager)
         .await
         .map_err(|e| DbError::Pool(e.to_string()))
+}
+
+fn broken() -> diesel::result::Error {
+    let why = Box::new("the connection is closed".to_owned());
+    diesel::result::Error::DatabaseError(diesel::result::DatabaseErrorKind::ClosedConnection, why)
 }
 
 /// Applies every pending migration. Any number of processes may call it at once: an advisory lock lets one work.

@@ -84,6 +84,8 @@ struct Item {
     resolution: Resolution,
     then: Then,
     tries: u8,
+    /// A statement that failed may have stored it all the same.
+    uncertain: bool,
 }
 
 /// Hands outcomes to the task. Clones share it; it ends when the last clone is gone and everything is durable.
@@ -118,7 +120,7 @@ impl Completer {
         if let Resolution::Over(End::Done(Some(result))) = &mut resolution {
             without_nul(result);
         }
-        let item = Item { id, claim, place, resolution, then, tries: 0 };
+        let item = Item { id, claim, place, resolution, then, tries: 0, uncertain: false };
         if let Err(mpsc::error::SendError(item)) = self.items.send(item) {
             (item.then)(Settled::ClaimLost);
         }
@@ -127,36 +129,43 @@ impl Completer {
 
 async fn run(mut link: Link, mut queue: mpsc::UnboundedReceiver<Item>) {
     let mut batch = Vec::with_capacity(BATCH);
-    // Never more than the jobs in hand, like the queue.
-    let mut aside = Vec::new();
-    let mut look_at = Instant::now();
+    let mut aside = Aside { items: Vec::new(), look_at: Instant::now() };
     loop {
         let more = queue.recv_many(&mut batch, BATCH);
-        let more = if aside.is_empty() { Ok(more.await) } else { timeout(LOCKED, more).await };
+        let more = if aside.items.is_empty() { Ok(more.await) } else { timeout(LOCKED, more).await };
         if !batch.is_empty() {
-            aside.extend(settle(&mut link, std::mem::take(&mut batch)).await);
+            aside.items.extend(settle(&mut link, std::mem::take(&mut batch)).await);
             batch.reserve(BATCH);
         } else if more == Ok(0) {
-            if aside.is_empty() {
+            if aside.items.is_empty() {
                 return;
             }
-            tokio::time::sleep_until(look_at).await;
+            tokio::time::sleep_until(aside.look_at).await;
         }
-        if !aside.is_empty() && look_at <= Instant::now() {
-            aside = settle_unlocked(&mut link, aside).await;
-            look_at = Instant::now() + LOCKED;
-        }
+        aside.look(&mut link).await;
     }
 }
 
-/// Settles those of `aside` whose rows are free by now; answers with the others.
-async fn settle_unlocked(link: &mut Link, mut aside: Vec<Item>) -> Vec<Item> {
-    let Ok(locked) = locked_of(link, ids(&aside)).await else { return aside };
-    let free: Vec<_> = aside.extract_if(.., |item| !locked.contains(&item.id)).collect();
-    if !free.is_empty() {
-        aside.extend(settle(link, free).await);
+/// Outcomes that wait for rows which others have locked. Never more than the jobs in hand, like the queue.
+struct Aside {
+    items: Vec<Item>,
+    look_at: Instant,
+}
+
+impl Aside {
+    /// Settles those whose rows are free by now, if it is time to look.
+    async fn look(&mut self, link: &mut Link) {
+        if self.items.is_empty() || Instant::now() < self.look_at {
+            return;
+        }
+        if let Ok(locked) = locked_of(link, ids(&self.items)).await {
+            let free: Vec<_> = self.items.extract_if(.., |item| !locked.contains(&item.id)).collect();
+            if !free.is_empty() {
+                self.items.extend(settle(link, free).await);
+            }
+        }
+        self.look_at = Instant::now() + LOCKED;
     }
-    aside
 }
 
 /// Tries until the whole batch is durable, but for those outcomes whose rows somebody else has locked: it answers with them, because the
@@ -165,7 +174,6 @@ async fn settle(link: &mut Link, batch: Vec<Item>) -> Vec<Item> {
     let mut aside = Vec::new();
     let mut pending = VecDeque::from([batch]);
     let mut pause = BACKOFF.0;
-    let mut uncertain = false;
     while let Some(mut items) = pending.pop_front() {
         #[cfg(feature = "fail-points")]
         let _ = crate::fail_point::strike("outcomes.answered").await;
@@ -175,12 +183,12 @@ async fn settle(link: &mut Link, batch: Vec<Item>) -> Vec<Item> {
                 #[cfg(feature = "fail-points")]
                 let _ = crate::fail_point::strike("outcomes.stored").await;
                 // Beside the next statement, not before it.
-                tokio::spawn(async move { tell(items, &held, uncertain) });
+                tokio::spawn(async move { tell(items, &held) });
                 continue;
             }
             Err(error) => error,
         };
-        uncertain = true;
+        items.iter_mut().for_each(|item| item.uncertain = true);
         let locked = match &error {
             LinkError::Query(_) => locked_of(link, ids(&items)).await.ok(),
             LinkError::Connect(_) | LinkError::TimedOut(_) => None,
@@ -219,11 +227,11 @@ async fn settle(link: &mut Link, batch: Vec<Item>) -> Vec<Item> {
     aside
 }
 
-fn tell(items: Vec<Item>, held: &Held, uncertain: bool) {
+fn tell(items: Vec<Item>, held: &Held) {
     for item in items {
         // After an error the statement may have taken effect all the same; then the job is no longer running because of us, not
         // because of another worker. Either way it is over for this run.
-        let kept = uncertain || held.has(item.id);
+        let kept = item.uncertain || held.has(item.id);
         (item.then)(if kept { Settled::Kept } else { Settled::ClaimLost });
     }
 }

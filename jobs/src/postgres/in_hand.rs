@@ -91,8 +91,12 @@ impl InHand {
         self.ended.store(true, Ordering::Release);
     }
 
+    fn has_begun(&self) -> bool {
+        self.due.get().is_some()
+    }
+
     fn is_handled(&self) -> bool {
-        self.due.get().is_some() && !self.ended.load(Ordering::Acquire)
+        self.has_begun() && !self.ended.load(Ordering::Acquire)
     }
 
     fn overdue(&self, now: Instant) -> Option<(&'static str, Duration)> {
@@ -208,9 +212,13 @@ impl Hand {
         overdue
     }
 
-    pub fn handled(&self) -> HashSet<Uuid> {
+    pub fn begun(&self) -> HashSet<Uuid> {
         let inside = self.inside();
-        inside.jobs.values().filter(|held| held.job.is_handled()).map(|held| held.job.id).collect()
+        inside.jobs.values().filter(|held| held.job.has_begun()).map(|held| held.job.id).collect()
+    }
+
+    pub fn handled(&self) -> usize {
+        self.inside().jobs.values().filter(|held| held.job.is_handled()).count()
     }
 
     pub fn len(&self) -> usize {

@@ -23,7 +23,7 @@ pub mod holds;
 pub mod in_hand;
 mod limited;
 pub mod link;
-mod locked;
+pub(crate) mod locked;
 pub mod notify;
 pub(crate) mod outcomes;
 mod probes;

@@ -145,8 +145,13 @@ impl Session {
         lock(&self.places).told = false;
     }
 
-    /// Jobs whose handlers have begun and not ended.
-    pub(crate) fn handled(&self) -> HashSet<Uuid> {
+    /// Jobs in hand whose handlers have begun.
+    pub(crate) fn begun(&self) -> HashSet<Uuid> {
+        self.hand.begun()
+    }
+
+    /// How many handlers have begun and not ended.
+    pub(crate) fn handled(&self) -> usize {
         self.hand.handled()
     }
 

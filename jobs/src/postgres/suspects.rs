@@ -29,17 +29,23 @@ struct Job {
     id: Uuid,
 }
 
-/// Those of the dead workers' jobs whose loss costs no attempt.
-pub(crate) async fn free_of_charge(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Vec<Uuid>> {
+/// Those of the dead workers' jobs whose loss costs no attempt. Of `orphaned` ones only what an earlier take-over has left is there
+/// to be seen, so that nobody can tell what else they ran.
+pub(crate) async fn free_of_charge(
+    conn: &mut Conn,
+    workers: &[Uuid],
+    orphaned: &[Uuid],
+) -> QueryResult<Vec<Uuid>> {
     let jobs: Vec<Job> = waybill_schema::sql(
         "select id
-         from (select r.id, j.losses, count(*) over w as jobs, count(*) filter (where j.losses >= 2) over w as suspects
+         from (select r.id, r.worker_id, j.losses, count(*) over w as jobs, count(*) filter (where j.losses >= 2) over w as suspects
                from running_jobs r join jobs j on j.id = r.id
                where r.worker_id = any($1) window w as (partition by r.worker_id)) lost
-         where not (jobs = 1 or losses >= 2 and suspects = 1) and losses < $2",
+         where (worker_id = any($3) or not (jobs = 1 or losses >= 2 and suspects = 1)) and losses < $2",
     )
     .bind::<Array<SqlUuid>, _>(workers)
     .bind::<Integer, _>(FREE)
+    .bind::<Array<SqlUuid>, _>(orphaned)
     .load(conn)
     .await?;
     Ok(jobs.into_iter().map(|job| job.id).collect())

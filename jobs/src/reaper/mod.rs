@@ -19,7 +19,7 @@ pub use takeover::{TakenOver, sweep};
 pub use unclaimed::name_unclaimed;
 
 use crate::flows;
-use crate::postgres::{Link, LinkError, Notifier, suspects};
+use crate::postgres::{Link, LinkError, Notifier, link::connect, suspects};
 
 /// How long one round may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -31,6 +31,8 @@ const LEFT: Duration = Duration::from_millis(500);
 
 /// How often to look for running jobs that no claim names, with a pass over the whole table.
 const UNCLAIMED: Duration = Duration::from_mins(5);
+/// How long that may take.
+const UNCLAIMED_LIMIT: Duration = Duration::from_mins(4);
 
 /// How often to look for flows that nobody has looked after.
 const FLOWS: Duration = Duration::from_secs(2);
@@ -49,6 +51,7 @@ pub struct Reaper {
     /// Where the sweep of flows goes on.
     flows_after: Uuid,
     unclaimed_at: Instant,
+    url: String,
 }
 
 impl Reaper {
@@ -56,6 +59,7 @@ impl Reaper {
     pub fn new(database_url: &str, notifier: Notifier, every: Duration, grace: Duration) -> Self {
         Self {
             link: Link::new(database_url),
+            url: database_url.to_owned(),
             notifier,
             every,
             grace,
@@ -124,18 +128,23 @@ impl Reaper {
         Ok(())
     }
 
-    async fn name_unclaimed(&mut self) -> Result<(), LinkError> {
-        let named = self
-            .link
-            .run(LIMIT, |mut conn| async move {
-                let named = name_unclaimed(&mut conn).await;
-                (conn, named)
-            })
-            .await?;
-        if named > 0 {
-            tracing::error!(jobs = named, "running jobs that no claim named");
-        }
-        Ok(())
+    /// Beside the rounds, and on a connection without their limits: over millions of jobs it takes a while, for which the jobs of a
+    /// dead worker must not wait.
+    fn name_unclaimed(&self) {
+        let url = self.url.clone();
+        tokio::spawn(async move {
+            let named = tokio::time::timeout(UNCLAIMED_LIMIT, async {
+                Ok::<_, LinkError>(name_unclaimed(&mut connect(&url).await?).await?)
+            });
+            match named.await {
+                Ok(Ok(0)) => {}
+                Ok(Ok(jobs)) => tracing::error!(jobs, "running jobs that no claim named"),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "the search for unnamed jobs waits for the database")
+                }
+                Err(_) => tracing::warn!("the search for jobs that no claim names takes too long"),
+            }
+        });
     }
 
     /// One look.
@@ -158,14 +167,13 @@ impl Reaper {
         if taken.left > 0 {
             self.orphans_at = Instant::now() + LEFT;
         }
-        if Instant::now() >= self.flows_at || taken != TakenOver::default() {
+        if Instant::now() >= self.flows_at || taken.is_any() {
             self.flows_at = Instant::now() + FLOWS.mul_f64(0.5 + rand::random::<f64>() / 2.0);
             self.sweep_flows().await?;
         }
-        // Last: over millions of jobs it takes seconds, which the jobs of a dead worker must not wait.
         if Instant::now() >= self.unclaimed_at {
             self.unclaimed_at = Instant::now() + UNCLAIMED;
-            self.name_unclaimed().await?;
+            self.name_unclaimed();
         }
         Ok(taken)
     }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use diesel::sql_types::{Array, BigInt, Bool, Double, Text, Uuid as SqlUuid};
 use diesel::{QueryResult, QueryableByName};
@@ -6,7 +6,7 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use uuid::Uuid;
 use waybill_schema::Conn;
 
-use crate::postgres::{Entry, asked::end_lost, suspects};
+use crate::postgres::{Entry, asked::end_lost, locked::locked, suspects};
 
 /// What a sweep did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,13 @@ pub struct TakenOver {
     pub left: u64,
     /// The queues that got jobs back.
     pub queues: Vec<String>,
+}
+
+impl TakenOver {
+    /// Whether a worker was taken for dead, or jobs of one were moved.
+    pub fn is_any(&self) -> bool {
+        !self.died.is_empty() || !self.expired.is_empty()
+    }
 }
 
 #[derive(QueryableByName)]
@@ -113,7 +120,9 @@ async fn note(conn: &mut Conn, suspects: &[Suspect]) -> QueryResult<()> {
     }
     waybill_schema::sql(
         "update workers w set unlocked_at = case when t.unlocked then clock_timestamp() end
-         from unnest($1, $2) as t(id, unlocked) where w.id = t.id and (w.unlocked_at is null) = t.unlocked",
+         from unnest($1, $2) as t(id, unlocked)
+         where w.id = t.id and (w.unlocked_at is null) = t.unlocked
+           and w.id = any (array(select id from workers where id = any($1) for no key update skip locked))",
     )
     .bind::<Array<SqlUuid>, _>(changed.iter().map(|s| s.id).collect::<Vec<_>>())
     .bind::<Array<Bool>, _>(changed.iter().map(|s| s.unlocked).collect::<Vec<_>>())
@@ -149,7 +158,7 @@ async fn take_over(conn: &mut Conn, suspects: &[Suspect], grace: Duration) -> Qu
     // with it its jobs. From here on a heartbeat finds its row gone, or waits for this transaction and then finds it gone.
     let gone: Vec<Gone> = waybill_schema::sql(
         "delete from workers
-         where id = any($1)
+         where id = any (array(select id from workers where id = any($1) for update skip locked))
            and (lease_until < clock_timestamp() or unlocked_at < clock_timestamp() - $2 * interval '1 second')
          returning id",
     )
@@ -161,17 +170,20 @@ async fn take_over(conn: &mut Conn, suspects: &[Suspect], grace: Duration) -> Qu
     taken.died.retain(|id| gone.iter().any(|g| g.id == *id));
     taken.expired.retain(|id| orphaned.contains(id) || gone.iter().any(|g| g.id == *id));
     let workers: Vec<Uuid> = taken.died.iter().chain(&taken.expired).copied().collect();
-    let lost = lost_jobs(conn, &workers).await?;
-    taken.left = lost.locked.unsigned_abs();
-    for moved in move_jobs(conn, &workers, &lost.ids).await? {
+    let (lost, left) = lost_jobs(conn, &workers).await?;
+    for moved in move_jobs(conn, &workers, &orphaned, &lost).await? {
         taken.put_back += moved.back.unsigned_abs();
         taken.buried += moved.dead.unsigned_abs();
         if moved.back > 0 {
             taken.queues.push(moved.queue);
         }
     }
-    taken.cancelled = end_asked(conn, &workers, &lost.ids).await?;
+    taken.cancelled = end_asked(conn, &workers, &lost).await?;
     forget_claims(conn, &workers).await?;
+    if gone.is_empty() && lost.is_empty() {
+        return Ok(TakenOver { left, ..TakenOver::default() });
+    }
+    taken.left = left;
     report(&taken);
     Ok(taken)
 }
@@ -182,33 +194,31 @@ struct Gone {
     id: Uuid,
 }
 
-#[derive(QueryableByName)]
-struct Lost {
-    #[diesel(sql_type = Array<SqlUuid>)]
-    ids: Vec<Uuid>,
-    #[diesel(sql_type = BigInt)]
-    locked: i64,
-}
-
-/// The jobs of the dead, locked. Those that somebody else has locked (the dead itself, by a session that the server has not ended
-/// yet; whoever erases or looks) are left where they are, for nobody's jobs may wait for that: their claims have no worker any more, by
-/// which the next look for orphans finds them.
-async fn lost_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<Lost> {
-    waybill_schema::sql(
-        "with lost as materialized (select id from running_jobs where worker_id = any($1)),
-         free as materialized (
-             select id from jobs where id = any (array(select id from lost))
-               and worker_id = any($1) and state = 'running' for update skip locked)
-         select coalesce(array_agg(id), '{}') as ids, (select count(*) from lost) - count(*) as locked from free",
-    )
-    .bind::<Array<SqlUuid>, _>(workers)
-    .get_result(conn)
-    .await
+/// The jobs of the dead, locked, and how many cannot be had: somebody else has locked them (the dead itself, by a session that the
+/// server has not ended yet; whoever erases or looks). Those are left where they are, for nobody's jobs may wait for that: their claims
+/// have no worker any more, by which the next look for orphans finds them.
+async fn lost_jobs(conn: &mut Conn, workers: &[Uuid]) -> QueryResult<(Vec<Uuid>, u64)> {
+    let lost: Vec<Gone> = waybill_schema::sql("select id from running_jobs where worker_id = any($1)")
+        .bind::<Array<SqlUuid>, _>(workers)
+        .load(conn)
+        .await?;
+    let mut lost: Vec<Uuid> = lost.into_iter().map(|job| job.id).collect();
+    if lost.is_empty() {
+        return Ok((lost, 0));
+    }
+    let locked: HashSet<Uuid> = locked(conn, &lost).await?.into_iter().collect();
+    lost.retain(|id| !locked.contains(id));
+    Ok((lost, locked.len() as u64))
 }
 
 /// One statement for all jobs of the dead. What a loss costs, and who waits how long, is said in [`suspects`].
-async fn move_jobs(conn: &mut Conn, workers: &[Uuid], lost: &[Uuid]) -> QueryResult<Vec<Moved>> {
-    let free = suspects::free_of_charge(conn, workers).await?;
+async fn move_jobs(
+    conn: &mut Conn,
+    workers: &[Uuid],
+    orphaned: &[Uuid],
+    lost: &[Uuid],
+) -> QueryResult<Vec<Moved>> {
+    let free = suspects::free_of_charge(conn, workers, orphaned).await?;
     waybill_schema::sql(concat!(
         "with back as (
              update jobs j

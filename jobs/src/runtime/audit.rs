@@ -16,6 +16,7 @@ use crate::postgres::{
     Completer, LinkError, Resolution, Tid,
     held::{forget_claims, held},
     link::connect,
+    locked::locked,
     put_back,
     session::Session,
 };
@@ -74,18 +75,19 @@ async fn look(
     held(conn, session.id(), queues).await
 }
 
-/// Hands back whatever the database still says we hold, but for what a handler is still at: that must not run twice.
+/// Hands back whatever the database still says we hold, but for what has `begun`: a handler may still be at it, or has ended and its
+/// outcome could not be stored. Nor what somebody else has locked, who must not keep the others from going back.
 pub(super) async fn hand_back_rest(
     url: &str,
     worker: Uuid,
     queues: &[String],
-    handled: &HashSet<Uuid>,
+    begun: &HashSet<Uuid>,
 ) -> Result<usize, LinkError> {
     let mut conn = connect(url).await?;
-    let rest: Vec<_> = held(&mut conn, worker, queues)
+    let mut rest: Vec<_> = held(&mut conn, worker, queues)
         .await?
         .into_iter()
-        .filter(|(id, _)| !handled.contains(id))
+        .filter(|(id, _)| !begun.contains(id))
         .map(|(id, claim)| PutBack {
             id,
             claim,
@@ -98,5 +100,8 @@ pub(super) async fn hand_back_rest(
     if rest.is_empty() {
         return Ok(0);
     }
+    let ids: Vec<_> = rest.iter().map(|back| back.id).collect();
+    let locked = locked(&mut conn, &ids).await?;
+    rest.retain(|back| !locked.contains(&back.id));
     Ok(put_back(&mut conn, &rest).await?.len())
 }

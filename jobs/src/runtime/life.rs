@@ -154,8 +154,10 @@ async fn finish(worker: &Worker, session: &Session, mut running: JoinHandle<Resu
     let config = &worker.config;
     if running.is_finished() {
         // Its jobs are tasks of their own.
-        session.cancel_handlers();
-        tokio::time::sleep(config.cancel_grace).await;
+        if session.in_hand() > 0 {
+            session.cancel_handlers();
+            tokio::time::sleep(config.cancel_grace).await;
+        }
         session.abandon().cancel();
         return;
     }
@@ -176,22 +178,28 @@ async fn finish(worker: &Worker, session: &Session, mut running: JoinHandle<Resu
 /// Leaves nothing behind in the worker's name.
 async fn leave(worker: &Worker, session: &Session, end: &CancellationToken, pulse: JoinHandle<()>) {
     let queues = worker.config.queue_names();
-    let handled = session.handled();
-    if !handled.is_empty() {
-        tracing::warn!(jobs = ?handled, "handlers that never yield; others take their jobs over when this process has ended");
-    }
-    let rest = audit::hand_back_rest(&worker.database_url, session.id(), &queues, &handled);
+    let begun = session.begun();
+    let rest = audit::hand_back_rest(&worker.database_url, session.id(), &queues, &begun);
     match timeout(LAST_WORDS, rest).await {
         Ok(Ok(0)) => {}
         Ok(Ok(jobs)) => tracing::info!(jobs, "handed back at the end"),
         Ok(Err(error)) => tracing::warn!(%error, "could not hand back at the end"),
         Err(_) => tracing::warn!("could not hand back at the end: the database does not answer"),
     }
+    let handled = session.handled();
+    if handled > 0 {
+        // The heartbeat goes on, for others would run their jobs while they do.
+        tracing::warn!(
+            handlers = handled,
+            "handlers that never yield keep their jobs until this process ends"
+        );
+        return;
+    }
     end.cancel();
-    if handled.is_empty() {
+    if session.in_hand() == 0 {
         let _ = pulse.await;
     } else {
-        // The row stays, and with it what they hold, until the process ends and its lock is free.
+        // What could not be stored keeps the row there, for others to take over.
         let _ = timeout(LAST_WORDS, pulse).await;
     }
 }

@@ -131,10 +131,12 @@ async fn a_job_that_kills_its_processes_takes_nobody_along() {
     reaping.stop().await;
 }
 
-/// Jobs that run in a worker that has no row: the next sweep takes them over. Each with the workers it has lost so far.
-async fn orphans(db: &TestDatabase, losses: &[i16]) -> Vec<Uuid> {
+/// Jobs that run in a worker whose lease has run out: the next sweep takes them over. Each with the workers it has lost so far.
+async fn running_in_a_dead_worker(db: &TestDatabase, losses: &[i16]) -> Vec<Uuid> {
     let ids = put_many(db, &vec![Probe::default(); losses.len()]).await;
-    let worker = waybill_schema::new_id();
+    let worker = register(db.pool()).await;
+    db.execute(&format!("update workers set lease_until = now() - interval '1 s' where id = '{worker}'"))
+        .await;
     for (id, losses) in ids.iter().zip(losses) {
         db.execute(&format!(
             "update jobs set state = 'running', worker_id = '{worker}', claimed_at = now(), attempt = 3, claim = 3,
@@ -146,7 +148,7 @@ async fn orphans(db: &TestDatabase, losses: &[i16]) -> Vec<Uuid> {
 }
 
 async fn taken_over(db: &TestDatabase, losses: &[i16]) -> Vec<&'static str> {
-    let ids = orphans(db, losses).await;
+    let ids = running_in_a_dead_worker(db, losses).await;
     sweep(&mut *db.conn().await, Duration::from_secs(1), true).await.unwrap();
     let mut fates = Vec::new();
     for id in ids {

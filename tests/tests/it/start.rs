@@ -47,11 +47,11 @@ async fn a_wrong_configuration_stops_the_start_and_names_every_problem() -> anyh
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_no_kind_has_stops_a_workers_start() -> anyhow::Result<()> {
-    let mut system = System::start(Plan::default().workers(0)).await?;
-    let said = match system.add_worker(&[("WAYBILL_WORKER__QUEUES", "mails=3")]).await {
-        Ok(()) => anyhow::bail!("it serves a queue that is none"),
-        Err(error) => format!("{error:#}"),
-    };
+    let system = System::start(Plan::default().workers(0)).await?;
+    let settings =
+        settings(&[("WAYBILL_DATABASE__URL", &system.database_url), ("WAYBILL_WORKER__QUEUES", "mails=3")]);
+    let (well, _, said) = Process::finish("waybill-worker", &[], &settings).await?;
+    ensure!(!well, "it serves a queue that is none");
     ensure!(said.contains("worker.queues: \"mails\" is none of") && said.contains("housekeeping"), "{said}");
     Ok(())
 }

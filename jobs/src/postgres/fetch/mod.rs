@@ -144,6 +144,7 @@ impl Fetcher {
         if Instant::now() >= self.places_at {
             self.resize().await?;
         }
+        let mut failed = Ok(());
         for index in 0..self.queues.len() {
             if !self.session.claims() {
                 break;
@@ -151,10 +152,16 @@ impl Fetcher {
             if let Some((limit, due)) = self.queues[index].wants(self.batch)
                 && due <= Instant::now()
             {
-                self.claim(index, limit).await?;
+                match self.claim(index, limit).await {
+                    Ok(()) => {}
+                    // The database answers: what is wrong with one queue must not stop the others.
+                    Err(error @ LinkError::Query(_)) => failed = Err(error),
+                    Err(error) => return Err(error),
+                }
             }
         }
-        self.upkeep().await
+        self.upkeep().await?;
+        failed
     }
 
     async fn claim(&mut self, index: usize, limit: usize) -> Result<(), LinkError> {

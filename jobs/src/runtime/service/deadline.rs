@@ -43,6 +43,10 @@ pub(super) fn run(
         if hand.asked.is_asked() {
             return Err(Broken::Cancelled { said: None });
         }
+        if session.abandon().is_cancelled() {
+            // It is handed back, and perhaps somebody else's by now.
+            return Err(Broken::Interrupted { said: None });
+        }
         let shared = &lane.shared;
         let (policy, grace) = (kind.policy(), shared.cancel_grace);
         // After the timeout it has the grace, and as much again for a machine that is busy.
