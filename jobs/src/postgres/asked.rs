@@ -1,12 +1,15 @@
 //! The end of a run whose job somebody asked to be cancelled: over, or queued again as its own compensation.
 
 use diesel::sql_types::{Array, BigInt, Bool, Text, Uuid as SqlUuid};
-use diesel::{QueryResult, QueryableByName};
+use diesel::QueryResult;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 use waybill_schema::Conn;
 
-use super::{complete::Entry, put_back::PutBack};
+use super::{
+    complete::{Entry, ids},
+    put_back::PutBack,
+};
 
 /// A run that ended short of done.
 pub(super) struct Ending<'a> {
@@ -23,18 +26,12 @@ impl<'a> From<&'a PutBack> for Ending<'a> {
     }
 }
 
-#[derive(QueryableByName)]
-struct Ended {
-    #[diesel(sql_type = SqlUuid)]
-    id: Uuid,
-}
-
 /// Ends those of `runs` whose job was asked to end; answers with their ids and leaves the others alone.
 ///
 /// One whose kind can undo is queued again, with all its attempts anew, to be undone; a run that was claimed and never
 /// started leaves nothing to undo, unless one before it did.
 pub(super) async fn end(conn: &mut Conn, runs: &[Ending<'_>]) -> QueryResult<Vec<Uuid>> {
-    let rows: Vec<Ended> = waybill_schema::sql(concat!("with ended as (
+    waybill_schema::sql(concat!("with ended as (
              select j.id, t.claim,
                  j.compensates and (t.began or j.attempt > 1 or j.failures <> '[]') as undoes,
                  coalesce(j.cancel, jsonb_build_object('by', 'handler', 'reason', t.error, 'at', clock_timestamp())) as why,
@@ -72,8 +69,8 @@ pub(super) async fn end(conn: &mut Conn, runs: &[Ending<'_>]) -> QueryResult<Vec
     )
     .bind::<Array<Bool>, _>(runs.iter().map(|run| run.said).collect::<Vec<_>>())
     .load(conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| row.id).collect())
+    .await
+    .map(ids)
 }
 
 /// [`end`] for runs that ended with their worker.

@@ -12,7 +12,7 @@ use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnectio
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 use waybill_jobs::{
-    Enqueue, JobContext, JobResult, Outcome, Unique,
+    Enqueue, JobContext, JobResult, Outcome, Registry, Unique,
     runtime::WorkerConfig,
     testing::{TestDatabase, until},
 };
@@ -32,6 +32,18 @@ async fn locking(db: &TestDatabase, what: &str) -> AsyncPgConnection {
     conn
 }
 
+/// Handlers that end when they may.
+fn gated(gate: &Arc<Semaphore>) -> Registry {
+    let gate = Arc::clone(gate);
+    registry(move |_, _| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await?.forget();
+            Ok(Outcome::done())
+        }
+    })
+}
+
 async fn ends(_: Probe, _: JobContext) -> JobResult {
     Ok(Outcome::done())
 }
@@ -40,18 +52,7 @@ async fn ends(_: Probe, _: JobContext) -> JobResult {
 async fn an_outcome_that_waits_for_a_locked_row_holds_up_no_other() {
     let db = TestDatabase::create().await;
     let gate = Arc::new(Semaphore::new(0));
-    let gated = Arc::clone(&gate);
-    let rig = Rig::start(
-        &db,
-        registry(move |_, _| {
-            let gated = Arc::clone(&gated);
-            async move {
-                gated.acquire().await?.forget();
-                Ok(Outcome::done())
-            }
-        }),
-        config(),
-    );
+    let rig = Rig::start(&db, gated(&gate), config());
     let ids = put_many(&db, &vec![Probe::default(); 8]).await;
     for id in &ids {
         when(&db, *id, "running").await;
@@ -111,21 +112,10 @@ async fn an_outcome_that_waits_for_its_locked_slot_is_neither_lost_nor_in_the_wa
 async fn a_claim_does_not_wait_for_a_locked_slot() {
     let db = TestDatabase::create().await;
     let gate = Arc::new(Semaphore::new(0));
-    let gated = Arc::clone(&gate);
     let unique = Enqueue { unique: Some(Unique::while_waiting("k")), ..Enqueue::default() };
     let id = put_with(&db, &Probe::default(), unique).await;
     let mut holder = locking(&db, "select from job_uniques for update").await;
-    let rig = Rig::start(
-        &db,
-        registry(move |_, _| {
-            let gated = Arc::clone(&gated);
-            async move {
-                gated.acquire().await?.forget();
-                Ok(Outcome::done())
-            }
-        }),
-        config(),
-    );
+    let rig = Rig::start(&db, gated(&gate), config());
     when(&db, id, "running").await;
     holder.batch_execute("rollback").await.unwrap();
     gate.add_permits(1);
