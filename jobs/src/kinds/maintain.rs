@@ -11,12 +11,6 @@ pub struct Maintain {}
 impl Job for Maintain {
     const KIND: &'static str = "housekeeping.maintain";
     const QUEUE: &'static str = queues::HOUSEKEEPING;
-    // Two of its statements read a whole partition, ten minutes each at most. The next quarter of an hour asks again, so it does
-    // not insist.
-    const POLICY: Policy = Policy {
-        max_attempts: 5,
-        backoff: Duration::from_secs(30),
-        backoff_cap: Duration::from_mins(5),
-        timeout: Duration::from_mins(30),
-    };
+    // Two of its statements read a whole partition, ten minutes each at most.
+    const POLICY: Policy = Policy { timeout: Duration::from_mins(30), ..Policy::DEFAULT };
 }
