@@ -56,6 +56,7 @@ pub mod republish;
 mod routes;
 mod run;
 mod shards;
+mod superfluous;
 mod switch;
 mod topology;
 

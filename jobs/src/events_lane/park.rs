@@ -2,12 +2,15 @@
 
 use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryResult, QueryableByName};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection, RunQueryDsl};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use waybill_schema::{Conn, sql};
 
-use super::item::{job_kind, partition_key};
+use super::{
+    item::{job_kind, partition_key},
+    superfluous,
+};
 use crate::{
     contract::{Failure, Policy},
     emit::EventEnvelope,
@@ -28,7 +31,6 @@ pub(crate) struct Parked {
 #[derive(QueryableByName)]
 struct Id {
     #[diesel(sql_type = SqlUuid)]
-    #[allow(dead_code)]
     id: Uuid,
 }
 
@@ -41,6 +43,15 @@ pub(crate) async fn park(
     policy: &Policy,
     parked: &[Parked],
 ) -> QueryResult<usize> {
+    conn.transaction(async |conn: &mut Conn| {
+        let made: Vec<Uuid> =
+            make(conn, pipeline, policy, parked).await?.into_iter().map(|row| row.id).collect();
+        Ok(made.len() - superfluous::remove(conn, &made).await?)
+    })
+    .await
+}
+
+async fn make(conn: &mut Conn, pipeline: &str, policy: &Policy, parked: &[Parked]) -> QueryResult<Vec<Id>> {
     let mut delays = Vec::with_capacity(parked.len());
     let mut failures = Vec::with_capacity(parked.len());
     let mut dead = Vec::with_capacity(parked.len());
@@ -54,7 +65,7 @@ pub(crate) async fn park(
                 .map(|failure| Entry::new("failed", failure.message.clone()).error),
         );
     }
-    let rows: Vec<Id> = sql("with t as (
+    sql("with t as (
              select event_job_id($1, seq, id) as id, key, delay, failures, dead, correlation_id, causation_id, traceparent,
                     payload
              from unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -97,8 +108,7 @@ pub(crate) async fn park(
     .bind::<Text, _>(queues::pipeline_queue(pipeline))
     .bind::<SmallInt, _>(policy.max_attempts)
     .load(conn)
-    .await?;
-    Ok(rows.len())
+    .await
 }
 
 /// Keeps messages that cannot be read as dead letters, with their raw text; one that comes again is kept once.

@@ -16,12 +16,19 @@ use waybill_schema::{Conn, sql};
 use super::{
     item::Lane,
     outbox::{self, Handed, Outgoing, Routes, Which},
+    superfluous,
 };
 
 #[derive(QueryableByName)]
 struct Count {
     #[diesel(sql_type = BigInt)]
     events: i64,
+}
+
+#[derive(QueryableByName)]
+struct Made {
+    #[diesel(sql_type = Array<SqlUuid>)]
+    jobs: Vec<Uuid>,
 }
 
 #[derive(QueryableByName)]
@@ -97,7 +104,7 @@ pub(crate) async fn divert(
     .await
 }
 
-/// Makes jobs of what was published and is neither handled, nor a job, nor given up.
+/// Makes jobs of what was published and is neither handled, nor a job, nor given up; within a transaction.
 ///
 /// Two days bound the search; what waits longer in the broker is safe there, but may be overtaken. The margin of ten
 /// seconds is for a database's clock that steps back. The laterals keep the inbox lookups index probes: what has to be
@@ -108,7 +115,7 @@ async fn reclaim(
     aggregates: Option<&[Uuid]>,
     max_attempts: i16,
 ) -> QueryResult<u64> {
-    let Count { events } = sql("with late as (
+    let made: Made = sql("with late as (
              select e.*, p.name as pipeline, event_job_id(p.name, e.seq, e.id) as job_id
              from event_shards s
              join event_log e on e.shard = s.shard and e.published_at > s.settled_at - interval '10 seconds'
@@ -133,13 +140,14 @@ async fn reclaim(
                and not exists (select from job_history h where h.id = late.job_id)
              on conflict do nothing
              returning id)
-         select count(*) as events from queued")
+         select coalesce(array_agg(id), '{}') as jobs from queued")
     .bind::<Array<SmallInt>, _>(shards)
     .bind::<SmallInt, _>(max_attempts)
     .bind::<Nullable<Array<SqlUuid>>, _>(aggregates)
     .get_result(conn)
     .await?;
-    Ok(events.unsigned_abs())
+    let handled = superfluous::remove(conn, &made.jobs).await?;
+    Ok((made.jobs.len() - handled) as u64)
 }
 
 /// Moves `settled_at` of shards on the broker's lane up to before the first event that is neither handled, nor a job, nor
@@ -181,8 +189,10 @@ pub(crate) async fn settle(conn: &mut Conn, shards: &[i16]) -> QueryResult<bool>
 #[cfg(all(test, feature = "testing"))]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use diesel_async::SimpleAsyncConnection as _;
+
     use super::{Lane, lanes, settle, to_postgres};
-    use crate::testing::TestDatabase;
+    use crate::testing::{TestDatabase, until};
 
     /// Five events of shard 3, published a second apart to the pipelines `a` and `b`.
     async fn published() -> TestDatabase {
@@ -231,6 +241,35 @@ mod tests {
         assert_eq!(db.count(beyond).await, 1);
         // Others are not its business.
         assert_eq!(db.count("select count(*) as n from event_shards where lane = 'amqp'").await, 1);
+    }
+
+    /// The job of an event is being completed while its shard goes to Postgres.
+    #[tokio::test]
+    async fn what_is_handled_in_the_same_moment_is_no_job_again() {
+        let db = published().await;
+        handle(&db, "a", "1, 2, 3, 4, 5").await;
+        handle(&db, "b", "1, 3, 4, 5").await;
+        db.execute(
+            "insert into jobs (id, kind, queue, max_attempts, payload)
+             select event_job_id('b', seq, id), 'event.b', 'events.b', 3, '{}' from event_log where seq = 2",
+        )
+        .await;
+        let mut completing = db.conn().await;
+        let handled = "begin;
+            insert into inbox (pipeline, event_id, event_at, lane)
+            select 'b', id, created_at, 'postgres' from event_log where seq = 2;
+            delete from jobs";
+        completing.batch_execute(handled).await.unwrap();
+        let pool = db.pool().clone();
+        let switching = tokio::spawn(async move {
+            to_postgres(&mut *pool.get().await.unwrap(), &[3], "gone", 3).await.unwrap()
+        });
+        let waits = "select count(*) as n from pg_stat_activity
+                     where datname = current_database() and wait_event_type = 'Lock'";
+        until("it waits for the completion", || async { db.count(waits).await == 1 }).await;
+        completing.batch_execute("commit").await.unwrap();
+        assert_eq!(switching.await.unwrap(), 0);
+        assert_eq!(db.count("select count(*) as n from jobs").await, 0);
     }
 
     #[tokio::test]

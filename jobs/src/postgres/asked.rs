@@ -1,7 +1,7 @@
 //! The end of a run whose job somebody asked to be cancelled: over, or queued again as its own compensation.
 
-use diesel::sql_types::{Array, BigInt, Bool, Text, Uuid as SqlUuid};
 use diesel::QueryResult;
+use diesel::sql_types::{Array, BigInt, Bool, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 use waybill_schema::Conn;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use anyhow::{Context as _, ensure};
+use diesel_async::RunQueryDsl as _;
 use waybill_tests::System;
 
 use crate::load::{Load, PATIENCE, STOCK, place, wait_for};
@@ -84,11 +85,27 @@ pub async fn audit(system: &System, orders: &[String]) -> anyhow::Result<()> {
     ];
     for (what, query, n) in expected {
         let found = system.count(query).await?;
-        ensure!(found == n, "{what}: {found}, not {n}");
+        ensure!(found == n, "{what}: {found}, not {n}\n{}", doubles(system).await?);
     }
     ensure!(system.stock(crate::load::SKU).await? == (STOCK - placed, 0), "stock");
     let gateway = system.gateway_summary().await?;
     ensure!(gateway["captures"] == placed && gateway["double_captures"] == 0, "{gateway}");
     ensure!(system.mails_written()? >= orders.len(), "a mail was said to be sent and was not");
     Ok(())
+}
+
+/// What the history says of jobs that are in it twice.
+async fn doubles(system: &System) -> anyhow::Result<String> {
+    #[derive(diesel::QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        job: String,
+    }
+    let rows: Vec<Row> = diesel::sql_query(
+        "select row_to_json(h)::text as job from job_history h
+         where id in (select id from job_history group by id having count(*) > 1) order by id, finished_at limit 20",
+    )
+    .load(&mut system.connection().await?)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.job).collect::<Vec<_>>().join("\n"))
 }
