@@ -32,6 +32,14 @@ fn command_line(pid: u32) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Whether any process works in `folder`. Where there is no way to tell, none does.
+pub fn works_in(folder: &std::path::Path) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return false };
+    processes
+        .filter_map(|process| std::fs::read_link(process.ok()?.path().join("cwd")).ok())
+        .any(|works_in| works_in == folder)
+}
+
 /// Sends a signal; a process that is already gone is no error.
 pub fn signal(pid: u32, signal: Signal) -> Result<()> {
     let raw = i32::try_from(pid).context("a pid out of range")?;

@@ -20,6 +20,8 @@ pub const SERVICE: &str = "postgres";
 const OLDEST: u32 = 15;
 const SUPERUSER: &str = "waybill";
 pub const DATABASE: &str = "waybill";
+/// How long sessions of a killed server may take to notice.
+const ORPHANS_PATIENCE: Duration = Duration::from_secs(20);
 /// Crash recovery of up to `max_wal_size` has to fit.
 const START_PATIENCE: Duration = Duration::from_secs(90);
 
@@ -213,10 +215,16 @@ impl Cluster {
     }
 
     async fn end(&self, steps: &[(Signal, Duration)]) -> Result<()> {
-        match self.pid() {
-            Some(pid) => identity::end(pid, &self.data(), steps).await.context("stopping Postgres"),
-            None => Ok(()),
+        if let Some(pid) = self.pid() {
+            identity::end(pid, &self.data(), steps).await.context("stopping Postgres")?;
         }
+        // A killed server leaves sessions that notice it a moment later. One that still writes must not meet the next server, nor
+        // one that has not let go of the port yet.
+        let data = self.data().canonicalize().unwrap_or_else(|_| self.data());
+        clock::until("the end of Postgres' sessions", ORPHANS_PATIENCE, || async {
+            Ok((!identity::works_in(&data)).then_some(()))
+        })
+        .await
     }
 
     /// The whole configuration, written anew at each start: nothing of it is anyone's to edit.
