@@ -262,7 +262,7 @@ mod tests {
         completing.batch_execute(handled).await.unwrap();
         let pool = db.pool().clone();
         let switching = tokio::spawn(async move {
-            to_postgres(&mut *pool.get().await.unwrap(), &[3], "gone", 3).await.unwrap()
+            to_postgres(&mut pool.get().await.unwrap(), &[3], "gone", 3).await.unwrap()
         });
         let waits = "select count(*) as n from pg_stat_activity
                      where datname = current_database() and wait_event_type = 'Lock'";

@@ -188,7 +188,9 @@ async fn settle(link: &mut Link, batch: Vec<Item>) -> Vec<Item> {
             }
             Err(error) => error,
         };
-        items.iter_mut().for_each(|item| item.uncertain = true);
+        for item in &mut items {
+            item.uncertain = true;
+        }
         let locked = match &error {
             LinkError::Query(_) => locked_of(link, ids(&items)).await.ok(),
             LinkError::Connect(_) | LinkError::TimedOut(_) => None,

@@ -140,7 +140,7 @@ impl Reaper {
                 Ok(Ok(0)) => {}
                 Ok(Ok(jobs)) => tracing::error!(jobs, "running jobs that no claim named"),
                 Ok(Err(error)) => {
-                    tracing::debug!(%error, "the search for unnamed jobs waits for the database")
+                    tracing::debug!(%error, "the search for unnamed jobs waits for the database");
                 }
                 Err(_) => tracing::warn!("the search for jobs that no claim names takes too long"),
             }
