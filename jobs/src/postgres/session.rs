@@ -28,6 +28,7 @@ pub struct Session {
     lost: CancellationToken,
     quiet: watch::Sender<Option<String>>,
     unheard: AtomicBool,
+    abandoned: AtomicBool,
     places: Mutex<Places>,
 }
 
@@ -50,6 +51,7 @@ impl Session {
         Self {
             quiet,
             unheard: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             places: Mutex::default(),
             id: waybill_schema::new_id(),
             hand: Hand::default(),
@@ -72,6 +74,17 @@ impl Session {
     /// Cancelled when running handlers are dropped, having ignored their own token.
     pub fn abandon(&self) -> &CancellationToken {
         &self.abandon
+    }
+
+    /// Drops the running handlers, and lets none begin.
+    pub(crate) fn abandon_handlers(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.abandon.cancel();
+    }
+
+    /// Whether they were. Asked for each job, and unlike the token it takes no lock.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 
     /// Cancelled when the row is gone: others have taken the jobs.
@@ -165,7 +178,7 @@ impl Session {
         self.stop.cancel();
         self.lost.cancel();
         self.cancel_handlers();
-        self.abandon.cancel();
+        self.abandon_handlers();
     }
 
     /// Takes note of claimed jobs; answers with what is to be shared of each, in the same order.

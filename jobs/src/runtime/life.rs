@@ -158,7 +158,7 @@ async fn finish(worker: &Worker, session: &Session, mut running: JoinHandle<Resu
             session.cancel_handlers();
             tokio::time::sleep(config.cancel_grace).await;
         }
-        session.abandon().cancel();
+        session.abandon_handlers();
         return;
     }
     if session.lost().is_cancelled() {
@@ -168,7 +168,7 @@ async fn finish(worker: &Worker, session: &Session, mut running: JoinHandle<Resu
         tracing::warn!(jobs = session.in_hand(), "deadline passed; asking the running jobs to stop");
         session.cancel_handlers();
         if timeout(config.cancel_grace, &mut running).await.is_err() {
-            session.abandon().cancel();
+            session.abandon_handlers();
             let _ = timeout(LAST_WORDS, &mut running).await;
         }
     }

@@ -43,7 +43,7 @@ pub(super) fn run(
         if hand.asked.is_asked() {
             return Err(Broken::Cancelled { said: None });
         }
-        if session.abandon().is_cancelled() {
+        if session.is_abandoned() {
             // It is handed back, and perhaps somebody else's by now.
             return Err(Broken::Interrupted { said: None });
         }
